@@ -1,0 +1,99 @@
+"""mrcalib: segmentation probabilities that mean something when experts disagree.
+
+From a segmenter's probabilities and the masks of several raters to *the expected fraction of raters who would mark this
+voxel*, and to how good that is. Names are imported when they are first used, so that ``import mrcalib`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mrcalib._version import __version__
+
+if TYPE_CHECKING:
+    from mrcalib import io, metrics, plots, protocols, simulate
+    from mrcalib.calibrators import (
+        BetaCalibrator,
+        HardLabelCalibrator,
+        HistogramBinningCalibrator,
+        IdentityCalibrator,
+        MHRIsotonicCalibrator,
+        PlattCalibrator,
+        SingleRaterCalibrator,
+        TemperatureScalingCalibrator,
+    )
+    from mrcalib.cohort import Cohort
+    from mrcalib.exceptions import GeometryError, SaturationWarning
+    from mrcalib.grid import ProbabilityGrid
+    from mrcalib.io import Case
+    from mrcalib.persistence import load
+    from mrcalib.scale import tally_cases
+    from mrcalib.study import Study, compare
+    from mrcalib.tallies import Tally, tally
+
+_HOME = {
+    "BetaCalibrator": "calibrators",
+    "Case": "io",
+    "Cohort": "cohort",
+    "GeometryError": "exceptions",
+    "HardLabelCalibrator": "calibrators",
+    "HistogramBinningCalibrator": "calibrators",
+    "IdentityCalibrator": "calibrators",
+    "MHRIsotonicCalibrator": "calibrators",
+    "PlattCalibrator": "calibrators",
+    "ProbabilityGrid": "grid",
+    "SaturationWarning": "exceptions",
+    "SingleRaterCalibrator": "calibrators",
+    "Study": "study",
+    "Tally": "tallies",
+    "TemperatureScalingCalibrator": "calibrators",
+    "compare": "study",
+    "load": "persistence",
+    "tally": "tallies",
+    "tally_cases": "scale",
+}
+_ROOMS = ("io", "metrics", "plots", "protocols", "simulate")
+
+__all__ = [
+    "BetaCalibrator",
+    "Case",
+    "Cohort",
+    "GeometryError",
+    "HardLabelCalibrator",
+    "HistogramBinningCalibrator",
+    "IdentityCalibrator",
+    "MHRIsotonicCalibrator",
+    "PlattCalibrator",
+    "ProbabilityGrid",
+    "SaturationWarning",
+    "SingleRaterCalibrator",
+    "Study",
+    "Tally",
+    "TemperatureScalingCalibrator",
+    "__version__",
+    "compare",
+    "io",
+    "load",
+    "metrics",
+    "plots",
+    "protocols",
+    "simulate",
+    "tally",
+    "tally_cases",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"mrcalib.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"mrcalib.{name}")
+    msg = f"module 'mrcalib' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

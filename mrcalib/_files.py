@@ -1,0 +1,46 @@
+"""Files on disk: whole or not there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to; move it to `path` on success, remove it on failure.
+
+    The temporary file lies in the same folder (made if need be) and ends in the same name, so that writers which look
+    at the suffix see the right one. The move is one rename: a reader sees the old file or the new one, never half.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final name. An existing file is replaced.
+
+    Yields
+    ------
+    Path
+        Where to write. The file must exist when the block ends.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> target = Path(folder.name) / "result.json"
+    >>> with atomic_write(target) as temporary:
+    ...     _ = temporary.write_text("{}")
+    >>> target.read_text()
+    '{}'
+    >>> folder.cleanup()
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid4().hex[:12]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
