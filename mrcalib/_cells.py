@@ -1,0 +1,70 @@
+"""The rows of a tally: occupied cells in one order, which is what makes merging exact and equality meaningful."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Cells"]
+
+IntArray = NDArray[np.int64]
+
+
+class Cells(NamedTuple):
+    """Columns of equal length: how many voxels share a stratum, a bin and the raters who answered and who marked them.
+
+    Attributes
+    ----------
+    stratum, bin : ndarray of shape (n_cells,), int64
+    present, marked : ndarray of shape (n_cells,), int64
+        Bit masks: bit r is rater r.
+    voxels : ndarray of shape (n_cells,), int64
+        How many.
+    excess : ndarray of shape (n_cells,), int64
+        Sum over the voxels of how far their probability lies above the foot of its bin, in the bin's unit.
+    """
+
+    stratum: IntArray
+    bin: IntArray
+    present: IntArray
+    marked: IntArray
+    voxels: IntArray
+    excess: IntArray
+
+    @classmethod
+    def of(cls, *columns: ArrayLike) -> Cells:
+        """Cells in ascending order of (stratum, bin, present, marked), those that are equal added up."""
+        names = [np.asarray(c, dtype=np.int64) for c in columns[:4]]
+        sums = [np.asarray(c, dtype=np.int64) for c in columns[4:]]
+        order = np.lexsort(names[::-1])
+        if order.size:
+            names = [c[order] for c in names]
+            starts = np.flatnonzero(np.append(True, np.any([np.diff(c) != 0 for c in names], axis=0)))
+            names = [c[starts] for c in names]
+            sums = [np.add.reduceat(c[order], starts) for c in sums]
+        for column in (*names, *sums):
+            column.flags.writeable = False
+        return cls(*names, *sums)
+
+    @classmethod
+    def empty(cls) -> Cells:
+        """No cells."""
+        none = np.empty(0, dtype=np.int64)
+        return cls.of(none, none, none, none, none, none)
+
+    @classmethod
+    def merge(cls, parts: Sequence[Cells]) -> Cells:
+        """The cells of all parts."""
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else list(cls.empty())
+        return cls.of(*columns)
+
+    def where(self, rows: NDArray[np.bool_]) -> Cells:
+        """Some of the cells."""
+        return Cells.of(*(column[rows] for column in self))
+
+    def equal(self, other: Cells) -> bool:
+        """Whether every column is the same."""
+        return all(np.array_equal(mine, theirs) for mine, theirs in zip(self, other, strict=True))

@@ -1,0 +1,173 @@
+"""The tallies of many cases side by side, and their sums under any weights of the cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrcalib.responses import PooledResponses, Responses
+from mrcalib.tallies import Tally
+
+__all__ = ["Cohort", "check_case_weight"]
+
+FloatArray = NDArray[np.float64]
+
+
+def check_case_weight(case_weight: str | ArrayLike, n_voxels: ArrayLike) -> FloatArray:
+    """The factor of each case's counts: "voxels" 1, "equal" such that all cases weigh the same, or one number a case.
+
+    Equal weights are scaled to keep the total number of voxels, and a case without voxels weighs nothing.
+    """
+    size = np.asarray(n_voxels, dtype=np.float64)
+    if isinstance(case_weight, str):
+        if case_weight == "voxels":
+            return np.ones(size.size)
+        if case_weight == "equal":
+            return np.divide(size.mean() if size.size else 1.0, size, out=np.zeros(size.size), where=size > 0)
+        msg = f"case_weight must be 'voxels', 'equal' or one number a case; got {case_weight!r}."
+        raise ValueError(msg)
+    weight = np.asarray(case_weight, dtype=np.float64)
+    if weight.shape != size.shape or not (np.isfinite(weight).all() and (weight >= 0).all() and (weight > 0).any()):
+        msg = (
+            f"case_weight must hold a finite number >= 0 for each of the {size.size} cases, not all 0; got {weight!r}."
+        )
+        raise ValueError(msg)
+    return weight
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Cases as tallies, with their ids and the groups (patients, sites) that resampling keeps together.
+
+    Parameters
+    ----------
+    tallies : sequence of Tally
+        One a case, on one grid. Raters are put in common: one that a case does not name is missing there.
+    ids : sequence of str, optional
+        Case ids, all different; "0", "1", ... by default.
+    groups : sequence of str, optional
+        Group of each case; the case itself by default.
+    voxel_volume : sequence of float, optional
+        Volume of a voxel of each case, in mL; 1.0 (volumes in voxels) by default.
+
+    Examples
+    --------
+    >>> from mrcalib.tallies import tally
+    >>> rng = np.random.default_rng(0)
+    >>> cases = [tally(rng.random(100), rng.integers(0, 2, (3, 100), dtype=np.uint8)) for _ in range(4)]
+    >>> cohort = Cohort(cases, groups=["a", "a", "b", "b"])
+    >>> len(cohort), int(cohort.n_voxels.sum())
+    (4, 400)
+    """
+
+    tallies: Sequence[Tally]
+    ids: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    voxel_volume: Sequence[float] = ()
+    _stack: list[Any] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.tallies:
+            msg = "A cohort needs at least one case."
+            raise ValueError(msg)
+        n = len(self.tallies)
+        names: dict[str, None] = {}
+        for part in self.tallies:
+            names.update(dict.fromkeys(part.raters))
+        tallies = tuple(part.with_raters(tuple(names)) for part in self.tallies)
+        for part in tallies[1:]:
+            tallies[0]._check_mergeable(part)
+        ids = tuple(map(str, self.ids)) or tuple(map(str, range(n)))
+        groups = tuple(map(str, self.groups)) or ids
+        volume = tuple(map(float, self.voxel_volume)) or (1.0,) * n
+        for what, values in (("ids", ids), ("groups", groups), ("voxel_volume", volume)):
+            if len(values) != n:
+                msg = f"{what} must have one entry for each of the {n} cases; got {len(values)}."
+                raise ValueError(msg)
+        if len(set(ids)) != n:
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            msg = f"Case ids must be different; repeated: {', '.join(twice[:5])}."
+            raise ValueError(msg)
+        for name, checked in {"tallies": tallies, "ids": ids, "groups": groups, "voxel_volume": volume}.items():
+            object.__setattr__(self, name, checked)
+
+    def __len__(self) -> int:
+        return len(self.tallies)
+
+    def __iter__(self) -> Iterator[Tally]:
+        return iter(self.tallies)
+
+    @property
+    def raters(self) -> tuple[str, ...]:
+        """Names of the raters of the study."""
+        return self.tallies[0].raters
+
+    @property
+    def n_voxels(self) -> NDArray[np.int64]:
+        """Voxels counted in each case."""
+        return np.array([part.n_voxels for part in self.tallies], dtype=np.int64)
+
+    def subset(self, cases: ArrayLike) -> Cohort:
+        """The cohort of some of the cases, given by position or by a boolean mask."""
+        index = np.arange(len(self))[np.asarray(cases)]
+        return Cohort(
+            *([values[i] for i in index] for values in (self.tallies, self.ids, self.groups, self.voxel_volume))
+        )
+
+    def responses(self, case: int) -> Responses:
+        """Rows of one case, for metrics."""
+        return self.tallies[case].responses(voxel_volume=self.voxel_volume[case])
+
+    def pooled(self, case_weight: str | ArrayLike = "voxels") -> PooledResponses:
+        """Sums over all cases, for calibrators.
+
+        Parameters
+        ----------
+        case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="voxels"
+            Pooled voxels let large cases dictate; "equal" gives every case the same say. Weights cost no second pass.
+        """
+        weight = check_case_weight(case_weight, self.n_voxels)
+        return self.pooled_many(weight[np.newaxis])[0]
+
+    def pooled_many(self, weights: FloatArray) -> list[PooledResponses]:
+        """Sums over cases for each row of ``weights`` (n_sums, n_cases), as cross-validation needs them."""
+        bins, stack = self._sums_by_case()
+        totals = np.tensordot(weights, stack, axes=1)
+        counted = (weights > 0) @ (stack[:, 0] > 0).any(axis=1)
+        return [PooledResponses(bins[used], *total[:, :, used]) for total, used in zip(totals, counted, strict=True)]
+
+    def _sums_by_case(self) -> tuple[NDArray[np.int64], FloatArray]:
+        """Occupied bins, and each case's (weight, prob_sum, votes) by rater and bin; made once."""
+        if not self._stack:
+            parts = [part.pooled() for part in self.tallies]
+            bins = np.unique(np.concatenate([part.bins for part in parts]))
+            stack = np.zeros((len(parts), 3, len(self.raters), bins.size))
+            for sums, part in zip(stack, parts, strict=True):
+                where = np.searchsorted(bins, part.bins)
+                for row, values in zip(sums, (part.weight, part.prob_sum, part.votes), strict=True):
+                    row[:, where] = values
+            self._stack.extend((bins, stack))
+        return self._stack[0], self._stack[1]
+
+    def save(self, folder: str | Path) -> None:
+        """Write each case's tally to ``folder/<case id>.npz``; ``Cohort.load`` reads them back."""
+        for part, name, group, volume in zip(self.tallies, self.ids, self.groups, self.voxel_volume, strict=True):
+            part.save(Path(folder) / f"{name}.npz", case=name, group=group, voxel_volume=volume)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Cohort:
+        """Read every tally of a folder, in the order of the case ids."""
+        paths = sorted(Path(folder).glob("*.npz"))
+        if not paths:
+            msg = f"There is no tally (*.npz) in {folder}."
+            raise ValueError(msg)
+        read = [Tally.load_with_header(path) for path in paths]
+        ids = [header.get("case", path.stem) for (_, header), path in zip(read, paths, strict=True)]
+        groups = [header.get("group", name) for (_, header), name in zip(read, ids, strict=True)]
+        volume = [header.get("voxel_volume", 1.0) for _, header in read]
+        return cls([part for part, _ in read], ids, groups, volume)
