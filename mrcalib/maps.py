@@ -1,0 +1,330 @@
+"""Frozen monotone maps from probability to probability: what a fitted calibrator keeps, evaluates and saves.
+
+A map knows nothing of how it was fitted. It is evaluated elementwise, keeps shape and float dtype, and is written to JSON
+without loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrcalib._threads import over_runs
+from mrcalib._validation import check_probs, refuse_probs
+
+__all__ = ["BetaMap", "CalibrationMap", "LogitMap", "PiecewiseLinearMap", "StepMap", "map_from_dict", "mean_of_maps"]
+
+FloatArray = NDArray[np.float64]
+CHUNK = 1 << 16
+CLIP = 2.0**-24
+"""Exact 0 and 1 have no logit: logit-based maps clip probabilities to [2**-24, 1 - 2**-24], float32's resolution below 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationMap:
+    """A non-decreasing map of [0, 1] into itself.
+
+    Parameters
+    ----------
+    keep_zero : bool, default=False
+        Leave an exact 0 at 0, whatever the map says there: outside a region of interest, or outside the network's field of
+        view, 0 means "not looked at", and a small floor over 1e8 voxels adds up to a large volume.
+    """
+
+    kind: ClassVar[str]
+    keep_zero: bool = field(default=False, kw_only=True)
+
+    def __call__(self, probs: ArrayLike) -> NDArray[Any]:
+        """Calibrated probabilities, in the shape and float dtype of ``probs`` (float16 is computed in float32).
+
+        Parameters
+        ----------
+        probs : array_like of float
+            Probabilities in [0, 1], of any shape; NaN stays NaN.
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        ValueError
+            If a probability lies outside [0, 1].
+        TypeError
+            If ``probs`` are not floating-point.
+        """
+        array = check_probs(probs)
+        order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+        flat = array.ravel(order=order)
+        out = np.empty(flat.shape, array.dtype)
+
+        def evaluate(first: int, last: int) -> None:
+            for start in range(first, last, CHUNK):
+                run = slice(start, min(start + CHUNK, last))
+                part = np.ascontiguousarray(flat[run])
+                suspect = self._evaluate(part, out[run])
+                if suspect and not np.all((part >= 0) & (part <= 1) | np.isnan(part)):
+                    refuse_probs(flat, int(np.count_nonzero(~((flat >= 0) & (flat <= 1)))), None)
+                if self.keep_zero:
+                    out[run][part == 0] = 0
+
+        over_runs(evaluate, flat.size)
+        return np.reshape(out, array.shape, order=order)
+
+    def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
+        """Write the map of ``probs`` to ``out``; return whether some may be NaN or outside [0, 1]."""
+        raise NotImplementedError
+
+    def inverse(self, values: ArrayLike, *, tolerance: float = 1e-12) -> FloatArray:
+        """The smallest p in [0, 1] whose calibrated probability reaches each value; NaN where none does.
+
+        Parameters
+        ----------
+        values : array_like of float
+            Calibrated probabilities.
+        tolerance : float, default=1e-12
+            Absolute precision of the bisection.
+
+        Returns
+        -------
+        ndarray of float64, the shape of ``values``
+
+        Examples
+        --------
+        >>> PiecewiseLinearMap([0.0, 1.0], [0.0, 0.5]).inverse([0.25, 0.75])
+        array([0.5, nan])
+        """
+        target = np.asarray(values, dtype=np.float64)
+        low, high = np.zeros(target.shape), np.ones(target.shape)
+        reached = self(high) >= target
+        while np.max(high - low, initial=0.0) > tolerance:
+            middle = (low + high) / 2
+            enough = self(middle) >= target
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        at_zero = self(np.zeros(target.shape)) >= target
+        return np.where(at_zero, 0.0, np.where(reached, high, np.nan))
+
+    @property
+    def reachable(self) -> tuple[float, float]:
+        """The smallest and the largest probability that the map can give."""
+        low, high = self(np.array([0.0, 1.0]))
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values from which ``map_from_dict`` makes an equal map; float64 survives exactly."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
+        return {"kind": self.kind, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CalibrationMap) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _knots(x: ArrayLike, y: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:
+    kx, ky = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
+    if kx.ndim != 1 or kx.shape != ky.shape or kx.size == 0:
+        msg = f"{name} needs x and y of one equal length; got shapes {kx.shape} and {ky.shape}."
+        raise ValueError(msg)
+    inside = (
+        np.isfinite(kx).all()
+        and np.isfinite(ky).all()
+        and kx[0] >= 0
+        and kx[-1] <= 1
+        and ky.min() >= 0
+        and ky.max() <= 1
+    )
+    if not inside or (np.diff(kx) <= 0).any():
+        msg = f"{name} needs strictly ascending x in [0, 1] and y in [0, 1]."
+        raise ValueError(msg)
+    kx.flags.writeable = ky.flags.writeable = False
+    return kx, ky
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinearMap(CalibrationMap):
+    """Linear between knots, constant outside: ``np.interp(p, x, y)``, up to the rounding of the input's dtype.
+
+    Parameters
+    ----------
+    x, y : array_like of shape (n_knots,)
+        Strictly ascending probabilities, and non-decreasing values in [0, 1].
+
+    Examples
+    --------
+    >>> PiecewiseLinearMap([0.0, 0.5, 1.0], [0.0, 0.2, 1.0])(np.array([0.25, 0.75]))
+    array([0.1, 0.6])
+    """
+
+    kind = "piecewise-linear"
+    x: FloatArray
+    y: FloatArray
+
+    def __post_init__(self) -> None:
+        x, y = _knots(self.x, self.y, "PiecewiseLinearMap")
+        if (np.diff(y) < 0).any():
+            msg = "PiecewiseLinearMap needs non-decreasing y."
+            raise ValueError(msg)
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
+
+    def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
+        from mrcalib._kernels.interpolation import interpolate
+
+        if probs.dtype in (np.float32, np.float64):
+            return bool(interpolate(probs, *self._tables(), out))
+        wide = np.empty(probs.shape, np.float32)
+        suspect = interpolate(probs.astype(np.float32), *self._tables(), wide)
+        out[:] = wide
+        return bool(suspect)
+
+    def _tables(self) -> tuple[NDArray[np.uint32], FloatArray]:
+        """What the kernel looks up: the segment at which a key's search begins, and the segments; made once."""
+        tables: tuple[NDArray[np.uint32], FloatArray] | None = self.__dict__.get("_made_tables")
+        if tables is None:
+            from mrcalib._kernels.interpolation import smallest_of_keys
+
+            segments = np.zeros((self.x.size + 1, 4))
+            segments[0] = 0.0, self.y[0], 0.0, self.x[0]
+            segments[1:, 0], segments[1:, 1] = self.x, self.y
+            segments[1:-1, 2] = np.diff(self.y) / np.diff(self.x)
+            segments[1:, 3] = np.append(self.x[1:], np.inf)
+            begin = np.searchsorted(self.x, smallest_of_keys(), side="right").astype(np.uint32)
+            tables = self.__dict__.setdefault("_made_tables", (begin, segments))
+        return tables
+
+
+@dataclass(frozen=True, eq=False)
+class StepMap(CalibrationMap):
+    """Constant on bins: ``y[i]`` for ``edges[i] <= p < edges[i + 1]``; the first bin starts at 0, the last one ends at 1.
+
+    Parameters
+    ----------
+    edges : array_like of shape (n_bins,)
+        Lower edges, strictly ascending, in [0, 1]. What lies below the first edge belongs to the first bin.
+    y : array_like of shape (n_bins,)
+        Values in [0, 1]; histogram binning does not make them monotone.
+
+    Examples
+    --------
+    >>> StepMap([0.0, 0.5], [0.1, 0.9])(np.array([0.49, 0.5]))
+    array([0.1, 0.9])
+    """
+
+    kind = "step"
+    edges: FloatArray
+    y: FloatArray
+
+    def __post_init__(self) -> None:
+        edges, y = _knots(self.edges, self.y, "StepMap")
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "y", y)
+
+    def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
+        bins = np.searchsorted(self.edges, probs, side="right") - 1
+        out[:] = self.y[np.clip(bins, 0, None)]
+        out[np.isnan(probs)] = np.nan
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class LogitMap(CalibrationMap):
+    """Affine in the logit: ``expit(slope * logit(p) + offset)``, p clipped to [clip, 1 - clip]. Temperature is 1 / slope.
+
+    Parameters
+    ----------
+    slope : float
+        Not negative.
+    offset : float, default=0.0
+    clip : float, default=2**-24
+
+    Examples
+    --------
+    >>> LogitMap(0.5)(np.array([0.8])).round(4)
+    array([0.6667])
+    """
+
+    kind = "logit"
+    slope: float
+    offset: float = 0.0
+    clip: float = CLIP
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.slope) and self.slope >= 0 and np.isfinite(self.offset) and 0 < self.clip < 0.5):
+            got = f"{self.slope}, {self.offset}, {self.clip}"
+            msg = f"LogitMap needs a slope >= 0, a finite offset and 0 < clip < 0.5; got {got}."
+            raise ValueError(msg)
+
+    def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
+        from scipy.special import expit, logit
+
+        p = np.clip(probs.astype(np.float64), self.clip, 1 - self.clip)
+        out[:] = expit(self.slope * logit(p) + self.offset)
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class BetaMap(CalibrationMap):
+    """The beta map of Kull et al. (2017): ``expit(a log p - b log(1 - p) + c)`` with a, b >= 0, p clipped as for LogitMap.
+
+    Examples
+    --------
+    >>> BetaMap(1.0, 1.0, 0.0)(np.array([0.3]))
+    array([0.3])
+    """
+
+    kind = "beta"
+    a: float
+    b: float
+    c: float
+    clip: float = CLIP
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.a, self.b, self.c]).all() and min(self.a, self.b) >= 0 and 0 < self.clip < 0.5):
+            msg = f"BetaMap needs a, b >= 0, a finite c and 0 < clip < 0.5; got {self.a}, {self.b}, {self.c}, {self.clip}."
+            raise ValueError(msg)
+
+    def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
+        from scipy.special import expit
+
+        p = np.clip(probs.astype(np.float64), self.clip, 1 - self.clip)
+        out[:] = expit(self.a * np.log(p) - self.b * np.log1p(-p) + self.c)
+        return True
+
+
+_KINDS: dict[str, type[CalibrationMap]] = {m.kind: m for m in (PiecewiseLinearMap, StepMap, LogitMap, BetaMap)}
+
+
+def map_from_dict(values: dict[str, Any]) -> CalibrationMap:
+    """The map that ``to_dict`` described; ValueError for an unknown kind.
+
+    Examples
+    --------
+    >>> map_from_dict(LogitMap(0.5).to_dict()) == LogitMap(0.5)
+    True
+    """
+    fields = dict(values)
+    kind = fields.pop("kind", None)
+    if kind not in _KINDS:
+        msg = f"Unknown kind of calibration map {kind!r}; this mrcalib knows {', '.join(map(repr, _KINDS))}."
+        raise ValueError(msg)
+    return _KINDS[kind](**fields)
+
+
+def mean_of_maps(maps: Sequence[PiecewiseLinearMap], weights: ArrayLike | None = None) -> PiecewiseLinearMap:
+    """The weighted mean of piecewise linear maps, itself piecewise linear on the union of their knots.
+
+    Examples
+    --------
+    >>> rise, flat = PiecewiseLinearMap([0.0, 1.0], [0.0, 1.0]), PiecewiseLinearMap([0.5], [0.0])
+    >>> mean_of_maps([rise, flat])(np.array([0.5]))
+    array([0.25])
+    """
+    w = np.ones(len(maps)) if weights is None else np.asarray(weights, dtype=np.float64)
+    x = np.unique(np.concatenate([m.x for m in maps]))
+    y = sum(weight * np.interp(x, m.x, m.y) for weight, m in zip(w / w.sum(), maps, strict=True))
+    return PiecewiseLinearMap(x, np.maximum.accumulate(np.clip(y, 0.0, 1.0)), keep_zero=maps[0].keep_zero)
