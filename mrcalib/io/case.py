@@ -1,0 +1,132 @@
+"""A case: where its probabilities and its raters' masks are. Nothing is read before `Case.load`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcalib.io.fingerprint import fingerprint
+from mrcalib.io.loaded import DEFAULT_OPTIONS, LoadedCase, LoadOptions
+from mrcalib.io.loading import load_case
+from mrcalib.io.volume import Source
+
+__all__ = ["Case"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One image: its probabilities, its raters, and what else is known of it.
+
+    Parameters
+    ----------
+    id : str
+        Name of the case, unique in a study.
+    probs : Source or tuple of Source
+        Foreground probabilities of shape S; several are the members of an ensemble.
+    raters : mapping, sequence or ndarray of shape (R, *S)
+        Masks by rater name, or in order (named "1", "2", ...). None stands for a missing rater; an empty mask does not.
+    group : str or None
+        Patient or site; the id if None.
+    roi, vessels : Source or None
+        Region of interest (not 0 is inside) and vessel labels, on the same voxels.
+    image : Source or None
+        The image itself; kept for display, not read by `load`.
+    spacing : tuple of float or None
+        Voxel edges in mm, for arrays and files that have no header.
+
+    Raises
+    ------
+    ValueError
+        If the id is empty, there are no probabilities, or `spacing` is not positive.
+    TypeError
+        If `raters` is a single path.
+
+    Examples
+    --------
+    >>> probs = np.array([[0.2, 0.8], [0.4, 0.9]], np.float32)
+    >>> case = Case("A", probs, {"ann": np.array([[0, 1], [0, 1]]), "bo": None})
+    >>> case.group, case.rater_names
+    ('A', ('ann', 'bo'))
+    >>> loaded = case.load()
+    >>> loaded.raters[0].sum(), loaded.raters[1]
+    (np.uint64(2), None)
+    """
+
+    id: str
+    probs: Source | tuple[Source, ...]
+    raters: Mapping[str, Source | None] | Sequence[Source | None] | npt.NDArray[np.generic]
+    group: str | None = None
+    roi: Source | None = None
+    image: Source | None = None
+    vessels: Source | None = None
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            msg = "A case needs a name; got an empty id."
+            raise ValueError(msg)
+        if isinstance(self.raters, str | Path):
+            msg = f"raters of case {self.id!r} must be a mapping or a list of masks; got the single path {self.raters}."
+            raise TypeError(msg)
+        if not self.members:
+            msg = f"Case {self.id!r} needs at least one source of probabilities; got an empty tuple."
+            raise ValueError(msg)
+        if self.spacing is not None and not all(edge > 0 for edge in self.spacing):
+            msg = f"spacing of case {self.id!r} must be positive, in mm; got {self.spacing}."
+            raise ValueError(msg)
+        object.__setattr__(self, "group", self.group or self.id)
+
+    @property
+    def members(self) -> tuple[Source, ...]:
+        """The sources of probabilities: one, or the members of an ensemble."""
+        return tuple(self.probs) if isinstance(self.probs, tuple | list) else (self.probs,)
+
+    @property
+    def masks(self) -> dict[str, Source | None]:
+        """The raters' masks by name, None where a rater is missing."""
+        if isinstance(self.raters, Mapping):
+            return {str(name): source for name, source in self.raters.items()}
+        return {str(number): source for number, source in enumerate(self.raters, start=1)}
+
+    @property
+    def rater_names(self) -> tuple[str, ...]:
+        """Names of all raters, missing ones included."""
+        return tuple(self.masks)
+
+    def load(self, *, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedCase:
+        """Read everything but the image, and check that all of it lies on one voxel grid.
+
+        Parameters
+        ----------
+        options : LoadOptions
+            How probabilities are pooled and labels read.
+
+        Returns
+        -------
+        LoadedCase
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing.
+        GeometryError
+            If a source lies on other voxels, or a rater agrees with the others only after a flip or a shift.
+        ValueError
+            If a file is damaged, or holds something else than its role says.
+        """
+        return load_case(self, options)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the content and role of every source, as hex digits.
+
+        Equal contents give equal fingerprints wherever the files lie; neither the name of the case nor the options of
+        `load` enter.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing.
+        """
+        return fingerprint(self)

@@ -1,0 +1,77 @@
+"""From the channels of a multi-class image to the one image that is calibrated: the foreground's."""
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcalib.io.volume import Volume
+
+__all__ = ["foreground_of", "single"]
+
+
+def foreground_of(volume: Volume, foreground: tuple[int, ...] | None, name: str) -> Volume:
+    """Probability of the foreground: the sum of the channels that make it up.
+
+    Parameters
+    ----------
+    volume : Volume
+        Probabilities, with or without a channel axis.
+    foreground : tuple of int or None
+        The channels to sum. None: channel 1 of two that sum to 1 (background, foreground).
+    name : str
+        The file, for errors.
+
+    Returns
+    -------
+    Volume
+        Without channel axis; a sum is accumulated in float64 and returned as float32.
+
+    Raises
+    ------
+    ValueError
+        If the choice is missing, out of range, or asks for the sum of channels that are not exclusive classes.
+    """
+    if not volume.has_channels or volume.data.shape[-1] == 1:
+        if foreground not in (None, (0,)):
+            msg = f"{name} has no channels to choose from, but foreground={foreground} was given; leave it out."
+            raise ValueError(msg)
+        return single(volume, name)
+    n_channels = volume.data.shape[-1]
+    chosen = (1,) if foreground is None and n_channels == 2 else foreground
+    if not chosen or not set(chosen) <= set(range(n_channels)) or len(set(chosen)) < len(chosen):
+        msg = (
+            f"{name} has {n_channels} channels (0 to {n_channels - 1}); say which of them are the foreground, "
+            f"for example foreground=(1,); got foreground={foreground}."
+        )
+        raise ValueError(msg)
+    if (foreground is None or len(chosen) > 1) and not sums_to_one(volume.data):
+        msg = (
+            f"The {n_channels} channels of {name} do not sum to 1: they are regions that may overlap, not classes. "
+            f"Choose exactly one of them, for example foreground=(0,); got foreground={foreground}."
+        )
+        raise ValueError(msg)
+    if len(chosen) == 1:
+        return Volume(volume.data[..., chosen[0]], volume.geometry)
+    total = sum(volume.data[..., channel].astype(np.float64) for channel in chosen)
+    return Volume(np.asarray(total, dtype=np.float32), volume.geometry)
+
+
+def single(volume: Volume, name: str) -> Volume:
+    """The same image without its channel axis, which must have length 1 if there is one.
+
+    Raises
+    ------
+    ValueError
+        If there are several channels.
+    """
+    if not volume.has_channels:
+        return volume
+    if volume.data.shape[-1] != 1:
+        msg = f"{name} has {volume.data.shape[-1]} channels; expected one value a voxel. Save one mask a file."
+        raise ValueError(msg)
+    return Volume(volume.data[..., 0], volume.geometry)
+
+
+def sums_to_one(data: npt.NDArray[np.generic]) -> bool:
+    """Whether the last axis holds exclusive classes: every voxel sums to 1 within 1 % (half-precision softmax does)."""
+    total = sum(data[..., channel].astype(np.float64) for channel in range(data.shape[-1]))
+    return bool(np.all(np.abs(total - 1.0) <= 0.01))

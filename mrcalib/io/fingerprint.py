@@ -1,0 +1,50 @@
+"""What a case was computed from, as one number: a rerun skips the cases whose inputs are unchanged."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mrcalib.io.files import require_file
+from mrcalib.io.readers import companions
+from mrcalib.io.volume import Source
+
+if TYPE_CHECKING:
+    from mrcalib.io.case import Case
+
+__all__ = ["fingerprint"]
+
+
+def fingerprint(case: "Case") -> str:
+    """SHA-256 over the roles and contents of a case's sources; see `Case.fingerprint`."""
+    total = hashlib.sha256()
+    sources: list[tuple[str, Source | None]] = [(f"probs {i}", source) for i, source in enumerate(case.members)]
+    sources += [(f"rater {name}", source) for name, source in case.masks.items()]
+    sources += [("roi", case.roi), ("image", case.image), ("vessels", case.vessels)]
+    for role, source in sources:
+        total.update(hashlib.sha256(role.encode()).digest())
+        total.update(_content(case.id, role, source))
+    total.update(repr(tuple(float(edge) for edge in case.spacing or ())).encode())
+    return total.hexdigest()
+
+
+def _content(case_id: str, role: str, source: Source | None) -> bytes:
+    if source is None:
+        return hashlib.sha256(b"missing").digest()
+    if isinstance(source, np.ndarray):
+        digest = hashlib.sha256(f"array {source.dtype.str} {source.shape}".encode())
+        digest.update(np.ascontiguousarray(source).data)
+        return digest.digest()
+    path = Path(source)
+    try:
+        require_file(path)
+    except FileNotFoundError as error:
+        msg = f"Case {case_id!r}, {role}: {error}"
+        raise FileNotFoundError(msg) from error
+    return b"".join(_file_digest(part) for part in (path, *companions(path)))
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

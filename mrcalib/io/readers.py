@@ -1,0 +1,175 @@
+"""The doors through which image files come in; the suffix chooses the reader."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from mrcalib.io import arrays, itk, nifti, nnunet
+from mrcalib.io.channels import foreground_of, single
+from mrcalib.io.files import require_file
+from mrcalib.io.masks import as_labels
+from mrcalib.io.volume import Volume
+
+__all__ = ["SUFFIXES", "companions", "read_labels", "read_probability", "read_volume", "suffix_of"]
+
+_NIFTI = (".nii.gz", ".nii")
+_ITK = (".mha", ".mhd", ".nrrd")
+SUFFIXES = (*_NIFTI, *_ITK, ".npy", ".npz")
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read an image file as stored; channels, if any, are last.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd``, ``.npy`` or ``.npz`` file. A ``.npz`` with a 4-D array
+        ``probabilities`` is an nnU-Net export and needs the segmentation beside it.
+
+    Returns
+    -------
+    Volume
+        Voxels in ``(x, y, z)`` order; `geometry` is None for ``.npy`` and ``.npz`` that are not nnU-Net's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the suffix is unknown, or the file is damaged.
+    ImportError
+        If the suffix needs SimpleITK and it is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> np.save(Path(folder.name) / "mask.npy", np.eye(2, dtype=np.uint8))
+    >>> read_volume(Path(folder.name) / "mask.npy").shape
+    (2, 2)
+    >>> folder.cleanup()
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    require_file(path)
+    if suffix in _NIFTI:
+        return nifti.read(path)
+    if suffix in _ITK:
+        return itk.read(path)
+    if suffix == ".npy":
+        return Volume(arrays.read(path), None)
+    return _read_npz(path)
+
+
+def read_probability(path: str | Path, foreground: tuple[int, ...] | None = None) -> Volume:
+    """Read the foreground probability from an image file. The range is not checked here.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_volume`; several channels are exclusive classes (or regions, of which one is chosen).
+    foreground : tuple of int or None
+        The channels whose sum is the foreground. None: channel 1 of two.
+
+    Returns
+    -------
+    Volume
+        float32, or float64 where the file stores float64.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file holds unscaled integers, or `foreground` does not fit its channels, or as `read_volume`.
+
+    Warns
+    -----
+    UserWarning
+        If the file stores scaled integers: the probabilities are quantised.
+    """
+    path = Path(path)
+    volume = read_volume(path)
+    if suffix_of(path) in _NIFTI and (step := nifti.quantisation(path)) is not None:
+        fraction = f"1/{round(1 / step)}" if 0 < step < 1 else f"{step:.3g}"
+        msg = (
+            f"{path} stores its probabilities as scaled integers: they are quantised to {fraction}, "
+            "and smaller ones are lost. Write float32 if you can."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=2)
+    if volume.data.dtype.kind != "f":
+        msg = (
+            f"{path} holds {volume.data.dtype} values; probabilities are real numbers in [0, 1]. "
+            "Is it a segmentation? Export the probabilities as float32."
+        )
+        raise ValueError(msg)
+    chosen = foreground_of(volume, foreground, str(path))
+    if chosen.data.dtype == np.float16:
+        return Volume(chosen.data.astype(np.float32), chosen.geometry)
+    return chosen
+
+
+def read_labels(path: str | Path) -> Volume:
+    """Read an image of integer labels, such as a vessel segmentation.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_volume`; one value a voxel, within 0.01 of an integer.
+
+    Returns
+    -------
+    Volume
+        Integer labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a value is NaN or not an integer, or there are several channels, or as `read_volume`.
+    """
+    volume = single(read_volume(path), str(path))
+    return Volume(as_labels(volume.data, str(path)), volume.geometry)
+
+
+def suffix_of(path: Path) -> str:
+    """The supported suffix that `path` ends in.
+
+    Raises
+    ------
+    ValueError
+        If it ends in none; lists them.
+    """
+    suffix = next((known for known in SUFFIXES if path.name.lower().endswith(known)), None)
+    if suffix is None:
+        msg = f"{path} has an unknown suffix; expected one of {', '.join(SUFFIXES)}."
+        raise ValueError(msg)
+    return suffix
+
+
+def companions(path: Path) -> list[Path]:
+    """Other files that reading `path` reads: the data of a ``.mhd``, the segmentation beside an nnU-Net export."""
+    if path.name.lower().endswith(".mhd"):
+        entries = dict(line.split("=", 1) for line in path.read_text("latin-1").splitlines() if "=" in line)
+        named = {key.strip(): value.strip() for key, value in entries.items()}.get("ElementDataFile", "LOCAL")
+        return [path.parent / named] if (path.parent / named).is_file() else []
+    segmentation = nnunet.find_segmentation(path) if path.name.lower().endswith(".npz") else None
+    return [segmentation] if segmentation else []
+
+
+def _read_npz(path: Path) -> Volume:
+    key, array = arrays.read_npz(path)
+    if key == "softmax":
+        nnunet.refuse_softmax(path)
+    if key != "probabilities" or array.ndim != 4:
+        return Volume(array, None)
+    beside = nnunet.find_segmentation(path)
+    if beside is None:
+        msg = (
+            f"{path} looks like an nnU-Net export, which has no geometry of its own; expected the segmentation of the "
+            f"same name ({path.name.removesuffix('.npz')}.nii.gz, .nii, .mha or .nrrd) beside it."
+        )
+        raise ValueError(msg)
+    return nnunet.orient(array.astype(np.float32, copy=False), read_labels(beside), path)
