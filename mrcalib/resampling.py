@@ -1,0 +1,199 @@
+"""Resampling whole cases or groups: bootstrap counts, jackknife, intervals and cross-validation folds.
+
+Voxels of a case are dependent, and so are cases of a patient: the group is the unit of every interval and every split.
+All functions work on weights of cases, so that a statistic of a resample is a product of a matrix with per-case sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["bca_interval", "bootstrap_counts", "jackknife_counts", "percentile_interval", "splits"]
+
+FloatArray = NDArray[np.float64]
+
+
+def _codes(groups: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    names = list(dict.fromkeys(groups))
+    where = {name: i for i, name in enumerate(names)}
+    return names, np.array([where[g] for g in groups], dtype=np.intp)
+
+
+def bootstrap_counts(groups: Sequence[str], n_resamples: int, rng: Any = None) -> FloatArray:
+    """How often each case occurs in each resample; groups are drawn with replacement, as many as there are.
+
+    Parameters
+    ----------
+    groups : sequence of str, length n_cases
+        Group of each case.
+    n_resamples : int
+        Number of resamples.
+    rng : int, numpy.random.Generator or None
+        Seed or generator.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples, n_cases)
+
+    Examples
+    --------
+    >>> counts = bootstrap_counts(["a", "a", "b"], 1000, rng=0)
+    >>> bool((counts[:, 0] == counts[:, 1]).all()), bool((counts[:, 0] + counts[:, 2] == 2).all())
+    (True, True)
+    """
+    names, codes = _codes(groups)
+    n = len(names)
+    drawn = np.random.default_rng(rng).multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    counts: FloatArray = drawn[:, codes].astype(np.float64)
+    return counts
+
+
+def jackknife_counts(groups: Sequence[str]) -> FloatArray:
+    """Counts of cases with one group left out at a time, of shape (n_groups, n_cases).
+
+    Examples
+    --------
+    >>> jackknife_counts(["a", "a", "b"])
+    array([[0., 0., 1.],
+           [1., 1., 0.]])
+    """
+    names, codes = _codes(groups)
+    kept: FloatArray = (codes[np.newaxis] != np.arange(len(names))[:, np.newaxis]).astype(np.float64)
+    return kept
+
+
+def percentile_interval(samples: ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Percentile interval of bootstrap samples along the first axis; resamples with nan are left out.
+
+    Examples
+    --------
+    >>> low, high = percentile_interval(np.arange(101.0), level=0.9)
+    >>> round(float(low), 3), round(float(high), 3)
+    (5.0, 95.0)
+    """
+    tail = (1 - level) / 2
+    low, high = _nanquantile(np.asarray(samples, dtype=np.float64), np.array([tail, 1 - tail]))
+    return low, high
+
+
+def _nanquantile(samples: FloatArray, q: FloatArray) -> FloatArray:
+    """Quantiles along the first axis without nan; nan where nothing is left."""
+    out = np.full((q.size, *samples.shape[1:]), np.nan)
+    columns, results = samples.reshape(samples.shape[0], -1), out.reshape(q.size, -1)
+    for j in range(columns.shape[1]):
+        known = columns[:, j][~np.isnan(columns[:, j])]
+        if known.size:
+            results[:, j] = np.quantile(known, q)
+    return out
+
+
+def bca_interval(
+    samples: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Bias-corrected and accelerated interval (Efron, 1987), for one statistic.
+
+    Parameters
+    ----------
+    samples : array_like of shape (n_resamples,)
+        The statistic of each resample.
+    estimate : float
+        The statistic of the data.
+    jackknife : array_like of shape (n_groups,)
+        The statistic with each group left out.
+    level : float, default=0.95
+        Of the interval.
+
+    Returns
+    -------
+    low, high : ndarray of shape ()
+        nan where the statistic is; both the estimate where all resamples agree.
+    """
+    from scipy.special import ndtr, ndtri
+
+    values = np.asarray(samples, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    left_out = np.asarray(jackknife, dtype=np.float64)
+    left_out = left_out[~np.isnan(left_out)]
+    centre = float(np.asarray(estimate))
+    if values.size == 0 or np.isnan(centre):
+        return np.array(np.nan), np.array(np.nan)
+    if np.ptp(values) == 0:
+        return np.array(values[0]), np.array(values[0])
+    share = (np.count_nonzero(values < centre) + 0.5 * np.count_nonzero(values == centre)) / values.size
+    bias = ndtri(np.clip(share, 1e-9, 1 - 1e-9))
+    spread = left_out.mean() - left_out if left_out.size else np.zeros(1)
+    scale = np.sum(spread**2) ** 1.5
+    acceleration = np.sum(spread**3) / (6 * scale) if scale > 0 else 0.0
+    tails = ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    at = ndtr(bias + (bias + tails) / (1 - acceleration * (bias + tails)))
+    low, high = np.quantile(values, at)
+    return np.array(low), np.array(high)
+
+
+def splits(
+    groups: Sequence[str], cv: Any = "leave-one-group-out", random_state: int | None = None
+) -> list[NDArray[np.intp]]:
+    """The test cases of each fold.
+
+    Parameters
+    ----------
+    groups : sequence of str, length n_cases
+        A group is never on both sides.
+    cv : "leave-one-group-out", int, or scikit-learn splitter
+        An int k is ``GroupKFold(k, shuffle=True)``.
+    random_state : int, optional
+        Of the folds, if ``cv`` is a number.
+
+    Returns
+    -------
+    list of ndarray
+        Positions of the test cases; the training cases are the others.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer groups than folds, or just one group.
+
+    Examples
+    --------
+    >>> [fold.tolist() for fold in splits(["a", "a", "b"])]
+    [[0, 1], [2]]
+    """
+    from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+
+    n_groups = len(set(groups))
+    if n_groups < 2:
+        msg = f"Cross-validation needs at least two groups; got {n_groups}. Is the group column right?"
+        raise ValueError(msg)
+    if isinstance(cv, str):
+        if cv != "leave-one-group-out":
+            msg = f"cv must be 'leave-one-group-out', a number of folds or a scikit-learn splitter; got {cv!r}."
+            raise ValueError(msg)
+        cv = LeaveOneGroupOut()
+    elif isinstance(cv, int):
+        if not 2 <= cv <= n_groups:
+            msg = f"cv={cv} folds need 2 to {n_groups} (the number of groups)."
+            raise ValueError(msg)
+        cv = GroupKFold(cv, shuffle=True, random_state=random_state)
+    index = np.arange(len(groups))
+    return [np.asarray(test) for _, test in cv.split(index, groups=np.asarray(groups))]
+
+
+def weighted_values(
+    value: Callable[[FloatArray], FloatArray], statistics: FloatArray, counts: FloatArray, chunk: int = 512
+) -> FloatArray:
+    """``value`` of the sums of per-case ``statistics`` (n_cases, k) under each row of ``counts`` (n, n_cases)."""
+    return np.concatenate([value(counts[i : i + chunk] @ statistics) for i in range(0, len(counts), chunk)])
+
+
+def weighted_means(values: FloatArray, counts: FloatArray) -> FloatArray:
+    """Mean of ``values`` (n_cases,) under each row of ``counts`` (n, n_cases), without the cases whose value is nan."""
+    known = ~np.isnan(values)
+    total = counts[:, known].sum(axis=1)
+    sums = counts[:, known] @ values[known]
+    means: FloatArray = np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0)
+    return means
