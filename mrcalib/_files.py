@@ -1,11 +1,13 @@
 """Files on disk: whole or not there."""
 
+import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "file_stem"]
 
 
 @contextmanager
@@ -44,3 +46,19 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_stem(name: str) -> str:
+    """A file name for a case id: the id where it can be one, else a readable part of it and a hash that tells it apart.
+
+    Examples
+    --------
+    >>> file_stem("P01_left")
+    'P01_left'
+    >>> file_stem("site/1")
+    'site_1-62222977'
+    """
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    if readable == name and not name.startswith("."):
+        return name
+    return f"{readable.lstrip('.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

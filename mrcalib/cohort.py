@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrcalib._files import file_stem
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies import Tally
 
@@ -28,7 +29,9 @@ def check_case_weight(case_weight: str | ArrayLike, n_voxels: ArrayLike) -> Floa
         if case_weight == "voxels":
             return np.ones(size.size)
         if case_weight == "equal":
-            return np.divide(size.mean() if size.size else 1.0, size, out=np.zeros(size.size), where=size > 0)
+            mean = size.sum() / max(1, np.count_nonzero(size))
+            equal: FloatArray = np.divide(mean, size, out=np.zeros(size.size), where=size > 0)
+            return equal
         msg = f"case_weight must be 'voxels', 'equal' or one number a case; got {case_weight!r}."
         raise ValueError(msg)
     weight = np.asarray(case_weight, dtype=np.float64)
@@ -114,7 +117,8 @@ class Cohort:
 
     def subset(self, cases: ArrayLike) -> Cohort:
         """The cohort of some of the cases, given by position or by a boolean mask."""
-        index = np.arange(len(self))[np.asarray(cases)]
+        chosen = np.asarray(cases)
+        index = np.arange(len(self))[chosen if chosen.size else []]
         return Cohort(
             *([values[i] for i in index] for values in (self.tallies, self.ids, self.groups, self.voxel_volume))
         )
@@ -157,17 +161,22 @@ class Cohort:
     def save(self, folder: str | Path) -> None:
         """Write each case's tally to ``folder/<case id>.npz``; ``Cohort.load`` reads them back."""
         for part, name, group, volume in zip(self.tallies, self.ids, self.groups, self.voxel_volume, strict=True):
-            part.save(Path(folder) / f"{name}.npz", case=name, group=group, voxel_volume=volume)
+            part.save(Path(folder) / f"{file_stem(name)}.npz", case=name, group=group, voxel_volume=volume)
 
     @classmethod
     def load(cls, folder: str | Path) -> Cohort:
         """Read every tally of a folder, in the order of the case ids."""
-        paths = sorted(Path(folder).glob("*.npz"))
+        paths = list(Path(folder).glob("*.npz"))
         if not paths:
             msg = f"There is no tally (*.npz) in {folder}."
             raise ValueError(msg)
-        read = [Tally.load_with_header(path) for path in paths]
-        ids = [header.get("case", path.stem) for (_, header), path in zip(read, paths, strict=True)]
+        named = [
+            (header.get("case", path.stem), part, header)
+            for path in paths
+            for part, header in [Tally.load_with_header(path)]
+        ]
+        named.sort(key=lambda row: row[0])
+        ids, read = [row[0] for row in named], [row[1:] for row in named]
         groups = [header.get("group", name) for (_, header), name in zip(read, ids, strict=True)]
-        volume = [header.get("voxel_volume", 1.0) for _, header in read]
+        volume = [header.get("voxel_volume") or 1.0 for _, header in read]
         return cls([part for part, _ in read], ids, groups, volume)

@@ -57,7 +57,7 @@ class ProbabilityGrid:
     mantissa_bits : int, default=7
         Bits of the significand that separate bins; 4 to 12. With 7 a bin is at most 0.8 % of ``min(p, 1 - p)`` wide.
     edges : tuple of float, default=()
-        Further edges in (0, 1), rounded to float32. A bin that holds one is cut there, its part on the right closed on the
+        Further edges in [2**-32, 1), rounded to float32. A bin that holds one is cut there, its part on the right closed on the
         left (``p >= edge``). So any statistic that is binned by these edges is exact, not approximate.
 
     Attributes
@@ -81,13 +81,15 @@ class ProbabilityGrid:
     edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 4 <= self.mantissa_bits <= 12:
-            msg = f"mantissa_bits must lie between 4 and 12; got {self.mantissa_bits}."
+        bits: object = self.mantissa_bits
+        if not (isinstance(bits, int | np.integer) and 4 <= bits <= 12):
+            msg = f"mantissa_bits must lie between 4 and 12, a whole number; got {self.mantissa_bits}."
             raise ValueError(msg)
         edges = np.unique(np.asarray(self.edges, dtype=np.float32))
-        if edges.size and not (edges[0] > 0 and edges[-1] < 1):
-            msg = f"edges must lie in the open interval (0, 1); got {edges[0]:g} to {edges[-1]:g}."
+        if edges.size and not (edges[0] >= _TINY and edges[-1] < 1):
+            msg = f"edges must lie in [2**-32, 1) after rounding to float32; got {edges[0]:g} to {edges[-1]:g}."
             raise ValueError(msg)
+        object.__setattr__(self, "mantissa_bits", int(self.mantissa_bits))
         object.__setattr__(self, "edges", tuple(edges.astype(float).tolist()))
 
     @classmethod

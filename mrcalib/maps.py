@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrcalib._refusals import refuse_probs
 from mrcalib._threads import over_runs
-from mrcalib._validation import check_probs, refuse_probs
+from mrcalib._validation import check_probs
 
 __all__ = ["BetaMap", "CalibrationMap", "LogitMap", "PiecewiseLinearMap", "StepMap", "map_from_dict", "mean_of_maps"]
 
@@ -60,15 +61,19 @@ class CalibrationMap:
         array = check_probs(probs)
         order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         flat = array.ravel(order=order)
+        native = np.dtype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
         out = np.empty(flat.shape, array.dtype)
 
         def evaluate(first: int, last: int) -> None:
             for start in range(first, last, CHUNK):
                 run = slice(start, min(start + CHUNK, last))
-                part = np.ascontiguousarray(flat[run])
-                suspect = self._evaluate(part, out[run])
-                if suspect and not np.all((part >= 0) & (part <= 1) | np.isnan(part)):
-                    refuse_probs(flat, int(np.count_nonzero(~((flat >= 0) & (flat <= 1)))), None)
+                part = np.ascontiguousarray(flat[run], dtype=native)
+                result = out[run] if out.dtype == native else np.empty(part.shape, native)
+                if self._evaluate(part, result) and not np.all((part >= 0) & (part <= 1) | np.isnan(part)):
+                    wrong = np.count_nonzero((flat < 0) | (flat > 1))
+                    refuse_probs(flat, int(wrong), None, droppable=False)
+                if result.base is not out:
+                    out[run] = result
                 if self.keep_zero:
                     out[run][part == 0] = 0
 
@@ -103,6 +108,8 @@ class CalibrationMap:
         reached = self(high) >= target
         while np.max(high - low, initial=0.0) > tolerance:
             middle = (low + high) / 2
+            if np.all((middle == low) | (middle == high)):  # there is no float between them
+                break
             enough = self(middle) >= target
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
         at_zero = self(np.zeros(target.shape)) >= target
@@ -175,12 +182,7 @@ class PiecewiseLinearMap(CalibrationMap):
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         from mrcalib._kernels.interpolation import interpolate
 
-        if probs.dtype in (np.float32, np.float64):
-            return bool(interpolate(probs, *self._tables(), out))
-        wide = np.empty(probs.shape, np.float32)
-        suspect = interpolate(probs.astype(np.float32), *self._tables(), wide)
-        out[:] = wide
-        return bool(suspect)
+        return bool(interpolate(probs, *self._tables(), out))
 
     def _tables(self) -> tuple[NDArray[np.uint32], FloatArray]:
         """What the kernel looks up: the segment at which a key's search begins, and the segments; made once."""
@@ -191,8 +193,10 @@ class PiecewiseLinearMap(CalibrationMap):
             segments = np.zeros((self.x.size + 1, 4))
             segments[0] = 0.0, self.y[0], 0.0, self.x[0]
             segments[1:, 0], segments[1:, 1] = self.x, self.y
-            segments[1:-1, 2] = np.diff(self.y) / np.diff(self.x)
-            segments[1:, 3] = np.append(self.x[1:], np.inf)
+            with np.errstate(over="ignore"):
+                slope = np.diff(self.y) / np.diff(self.x)
+            segments[1:-1, 2] = np.where(np.isfinite(slope), slope, 0.0)  # knots as near as this make a step
+            segments[1:, 3] = np.append(self.x[1:], np.nan)  # no number, not even inf, is past the last knot
             begin = np.searchsorted(self.x, smallest_of_keys(), side="right").astype(np.uint32)
             tables = self.__dict__.setdefault("_made_tables", (begin, segments))
         return tables
@@ -223,6 +227,20 @@ class StepMap(CalibrationMap):
         edges, y = _knots(self.edges, self.y, "StepMap")
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "y", y)
+
+    @property
+    def reachable(self) -> tuple[float, float]:
+        low = 0.0 if self.keep_zero else float(self.y.min())
+        return low, float(self.y.max())
+
+    def inverse(self, values: ArrayLike, *, tolerance: float = 1e-12) -> FloatArray:  # noqa: ARG002 - steps are exact
+        target = np.asarray(values, dtype=np.float64)
+        highest = np.maximum.accumulate(self.y)
+        first = np.searchsorted(highest, target, side="left")
+        starts = np.append(np.append(0.0, self.edges[1:]), np.nan)
+        if self.keep_zero:
+            starts[0] = np.nextafter(0.0, 1.0)
+        return np.where((target <= 0) & self.keep_zero, 0.0, starts[first])
 
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         bins = np.searchsorted(self.edges, probs, side="right") - 1

@@ -6,6 +6,7 @@ All functions work on weights of cases, so that a statistic of a resample is a p
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -156,7 +157,7 @@ def splits(
     Raises
     ------
     ValueError
-        If there are fewer groups than folds, or just one group.
+        If there are fewer groups than folds, just one group, or a splitter tears a group apart.
 
     Examples
     --------
@@ -174,13 +175,24 @@ def splits(
             msg = f"cv must be 'leave-one-group-out', a number of folds or a scikit-learn splitter; got {cv!r}."
             raise ValueError(msg)
         cv = LeaveOneGroupOut()
-    elif isinstance(cv, int):
+    elif isinstance(cv, int | np.integer):
         if not 2 <= cv <= n_groups:
             msg = f"cv={cv} folds need 2 to {n_groups} (the number of groups)."
             raise ValueError(msg)
-        cv = GroupKFold(cv, shuffle=True, random_state=random_state)
-    index = np.arange(len(groups))
-    return [np.asarray(test) for _, test in cv.split(index, groups=np.asarray(groups))]
+        cv = GroupKFold(int(cv), shuffle=True, random_state=random_state)
+    index, names = np.arange(len(groups)), np.asarray(groups)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        folds = [np.asarray(test) for _, test in cv.split(index, groups=names)]
+    if not np.array_equal(np.sort(np.concatenate(folds)), index):
+        msg = f"cv={cv!r} must test every case once; use a splitter such as GroupKFold."
+        raise ValueError(msg)
+    for fold in folds:
+        torn = np.intersect1d(names[fold], np.delete(names, fold))
+        if torn.size:
+            msg = f"cv={cv!r} puts group {torn[0]!r} on both sides of a split; use a splitter by group, such as GroupKFold."
+            raise ValueError(msg)
+    return folds
 
 
 def weighted_values(

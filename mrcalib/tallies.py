@@ -18,13 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib._cells import Cells
 from mrcalib._counting import count_voxels
 from mrcalib._files import atomic_write
-from mrcalib._validation import check_choice, check_voxels, refuse_probs
+from mrcalib._refusals import refuse_probs
+from mrcalib._validation import check_choice, check_voxels
+from mrcalib._voxels import Voxels
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses, Responses
 
-__all__ = ["Tally", "tally"]
+__all__ = ["Tally", "tally", "tally_voxels"]
 
 SCHEMA = 1
+MAX_STUDY_RATERS = 62  # bits of a mask
 
 IntArray = NDArray[np.int64]
 
@@ -128,6 +131,9 @@ class Tally:
         if unknown:
             msg = f"The study's raters {names} do not include {unknown}."
             raise ValueError(msg)
+        if len(set(names)) != len(names) or len(names) > MAX_STUDY_RATERS:
+            msg = f"A study has at most {MAX_STUDY_RATERS} raters, with different names; got {len(names)}."
+            raise ValueError(msg)
         if names == self.raters:
             return self
         bits = [names.index(name) for name in self.raters]
@@ -202,20 +208,22 @@ class Tally:
     @classmethod
     def load_with_header(cls, path: str | Path) -> tuple[Tally, dict[str, Any]]:
         """The tally and the whole header of the file, ``extra`` included."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                cells = Cells.of(*(file[name] for name in Cells._fields))
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
-            raise ValueError(msg) from error
-        if header["schema"] > SCHEMA:
-            msg = f"{path} has tally schema {header['schema']}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
-            raise ValueError(msg)
-        grid = ProbabilityGrid(header["mantissa_bits"], tuple(header["edges"]))
-        return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
+        later = 0
+        with Path(path).open("rb") as opened:
+            try:
+                with np.load(opened, allow_pickle=False) as file:
+                    header = json.loads(str(file["header"]))
+                    if header["schema"] > SCHEMA:
+                        later = header["schema"]
+                        raise LookupError(later)
+                    cells = Cells.of(*(file[name] for name in Cells._fields))
+                grid = ProbabilityGrid(header["mantissa_bits"], tuple(header["edges"]))
+                return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
+            except Exception as error:
+                msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
+                if later:
+                    msg = f"{path} has tally schema {later}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
+                raise ValueError(msg) from error
 
 
 def tally(
@@ -292,14 +300,27 @@ def tally(
         raise ValueError(msg)
     n_strata = 1 if voxels.strata is None else int(voxels.strata.max(initial=0)) + 1
     layers = tuple(map(str, range(n_strata))) if strata_names is None else tuple(map(str, strata_names))
-    if len(layers) < n_strata:
-        msg = f"strata holds {n_strata} strata but there are {len(layers)} strata_names."
+    if len(layers) < n_strata or len(set(layers)) != len(layers):
+        msg = f"strata_names must be at least {n_strata} different names; got {layers}."
         raise ValueError(msg)
     grid = grid or ProbabilityGrid.standard()
+    return tally_voxels(voxels, grid, names, layers, invalid=invalid, n_jobs=n_jobs)
+
+
+def tally_voxels(
+    voxels: Voxels,
+    grid: ProbabilityGrid,
+    raters: tuple[str, ...],
+    strata: tuple[str, ...] = ("0",),
+    *,
+    invalid: str = "raise",
+    n_jobs: int | None = None,
+) -> Tally:
+    """``tally`` of voxels that were checked already."""
     cells, refused = count_voxels(voxels, grid, n_jobs)
     if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, case)
-    return Tally(grid, names, layers, cells, refused)
+        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+    return Tally(grid, raters, strata, cells, refused)
 
 
 def _narrow(column: IntArray) -> NDArray[Any]:

@@ -26,7 +26,11 @@ def pool_adjacent_violators(response: Any, weight: Any, fitted: Any) -> int:
         stop[top] = i + 1
         while top > 0 and mean[top - 1] >= mean[top]:
             total = mass[top - 1] + mass[top]
-            mean[top - 1] += (mean[top] - mean[top - 1]) * (mass[top] / total)
+            # From the heavier side: no digits of a rare response cancel, and equal means stay what they are.
+            if mass[top - 1] >= mass[top]:
+                mean[top - 1] += (mean[top] - mean[top - 1]) * (mass[top] / total)
+            else:
+                mean[top - 1] = mean[top] + (mean[top - 1] - mean[top]) * (mass[top - 1] / total)
             mass[top - 1] = total
             stop[top - 1] = stop[top]
             top -= 1

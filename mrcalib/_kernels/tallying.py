@@ -23,6 +23,7 @@ def find_keys(p: Any, n_mantissa: Any, keys: Any, excess: Any) -> None:
     bits = folded.view(np.uint32)
     half = np.float32(0.5)
     one = np.float32(1.0)
+    zero = np.float32(0.0)
     tiny = np.float32(2.0**-32)
     for start in range(0, p.size, BLOCK):
         x = p[start : start + BLOCK]
@@ -30,7 +31,7 @@ def find_keys(p: Any, n_mantissa: Any, keys: Any, excess: Any) -> None:
         e = excess[start : start + BLOCK]
         for i in range(x.size):
             complement = one - x[i]
-            folded[i] = complement if complement < x[i] else x[i]
+            folded[i] = (complement if complement < x[i] else x[i]) + zero  # -0 + 0 is 0, without a sign bit
         for i in range(x.size):
             top = bits[i] >> shift
             top = refused if top > refused else top

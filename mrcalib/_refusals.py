@@ -1,0 +1,47 @@
+"""The words for values that are found wrong while voxels are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["of_case", "refuse_labels", "refuse_probs"]
+
+
+def of_case(case: str | None) -> str:
+    """ " of case 'A'", or nothing where the case is not known."""
+    return "" if case is None else f" of case {case!r}"
+
+
+def refuse_probs(probs: NDArray[Any], refused: int, case: str | None, *, droppable: bool = True) -> None:
+    """Raise for ``refused`` probabilities that are NaN or outside [0, 1]; ``droppable`` where ``invalid=`` is an option."""
+    n_nan = int(np.isnan(probs).sum())
+    low, high = (float(np.nanmin(probs)), float(np.nanmax(probs))) if n_nan < probs.size else (np.nan, np.nan)
+    what = f"{refused} of {probs.size} voxels are not, {n_nan} of them NaN, the others between {low:g} and {high:g}"
+    if n_nan < refused and low >= -1e-5 and high <= 1 + 1e-5:
+        hint = "that looks like rounding: clip them with np.clip(probs, 0, 1)"
+    elif n_nan < refused:
+        hint = "if these are logits, pass scipy.special.expit(logits)"
+    else:
+        hint = "mask them with roi=" if droppable else "there must be a value at every voxel"
+    where = "" if case is None else f" (case {case!r})"
+    rest = ", or leave them out with invalid='drop'." if droppable else "."
+    msg = f"probs must lie in [0, 1]{where}: {what}; {hint}{rest}"
+    raise ValueError(msg)
+
+
+def refuse_labels(mask: Any, rater: int, case: str | None, *, takes_soft: bool) -> None:
+    """Raise for a mask that holds other values than 0 and 1; ``takes_soft`` where an averaged target is accepted."""
+    found = np.unique(np.ma.compressed(mask) if np.ma.isMaskedArray(mask) else np.asarray(mask))
+    found = found[~np.isnan(found)] if found.dtype.kind == "f" else found
+    shown = ", ".join(f"{v:g}" for v in found[:6]) + (", ..." if found.size > 6 else "")
+    labels = found[np.isfinite(found) & (found != 0)]
+    hint = f"pass positive={labels[-1]:g} if that value marks the structure" if labels.size else "check the file"
+    if found.dtype.kind == "f" and ((found > 0) & (found < 1)).any() and found[0] >= 0 and found[-1] <= 1:
+        hint = "if it is an average over raters, "
+        hint += "pass it as one target with soft=True" if takes_soft else "give each rater's own mask"
+    where = f"rater {rater}{of_case(case)}"
+    msg = f"Masks of raters must hold 0 and 1 only (NaN where missing); {where} holds {shown}; {hint}."
+    raise ValueError(msg)

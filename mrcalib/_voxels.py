@@ -1,0 +1,165 @@
+"""Checked voxels: flat views in one order, of which a run at a time is converted, so that nothing large is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcalib._refusals import refuse_labels
+
+__all__ = ["CHUNK", "Chunk", "Order", "Voxels", "bit_masks"]
+
+CHUNK = 1 << 17
+
+Order = Literal["C", "F"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """A run of voxels, converted: those inside the region of interest, with what the raters said of them."""
+
+    probs: NDArray[Any]
+    masks: list[NDArray[np.uint8]]
+    present: list[NDArray[np.uint8]]
+    strata: NDArray[np.uint8] | None
+    soft: NDArray[np.float64] | None
+    sample_weight: NDArray[np.float64] | None
+
+    def single(self) -> NDArray[np.float32]:
+        """The probabilities in float32; what lies outside [0, 1], and might round into it, becomes NaN."""
+        if self.probs.dtype.itemsize <= np.dtype(np.float32).itemsize:
+            return self.probs.astype(np.float32, copy=False)
+        outside = (self.probs < 0) | (self.probs > 1)
+        inside: NDArray[Any] = np.where(outside, np.nan, self.probs) if outside.any() else self.probs
+        return inside.astype(np.float32)
+
+    def take(self, index: NDArray[np.intp]) -> Chunk:
+        """Some of the voxels; an empty mask or presence stays empty."""
+
+        def some(array: Any) -> Any:
+            return None if array is None else array[index] if array.size else array
+
+        return Chunk(
+            self.probs[index],
+            [some(mask) for mask in self.masks],
+            [some(known) for known in self.present],
+            some(self.strata),
+            some(self.soft),
+            some(self.sample_weight),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voxels:
+    """Checked probabilities and answers as flat views; ``masks`` holds None for a missing rater."""
+
+    probs: NDArray[Any]
+    masks: tuple[NDArray[Any] | None, ...]
+    positive: tuple[int, ...] | None
+    soft: NDArray[Any] | None
+    roi: NDArray[np.bool_] | None
+    strata: NDArray[np.uint8] | None
+    sample_weight: NDArray[Any] | None
+    case: str | None
+    order: Order = "C"
+    takes_soft: bool = False
+
+    @property
+    def n_voxels(self) -> int:
+        return int(self.probs.size)
+
+    @property
+    def n_raters(self) -> int:
+        return 1 if self.soft is not None else len(self.masks)
+
+    def chunks(self, start: int = 0, stop: int | None = None, size: int = CHUNK) -> Iterator[Chunk]:
+        """Convert voxels ``start`` to ``stop``, ``size`` at a time; chunks with nothing in the ROI are skipped."""
+        stop = self.n_voxels if stop is None else stop
+        for a in range(start, stop, size):
+            part = slice(a, min(a + size, stop))
+            keep = None if self.roi is None else np.flatnonzero(self.roi[part])
+            if keep is not None and keep.size == 0:
+                continue
+
+            def cut(array: NDArray[Any], part: slice = part, keep: NDArray[Any] | None = keep) -> NDArray[Any]:
+                piece = array[part]
+                if keep is not None:
+                    inside: NDArray[Any] = piece[keep]
+                    return inside
+                return piece if np.ma.isMaskedArray(piece) else np.ascontiguousarray(piece)
+
+            answers = [self._answers(r, mask, cut) for r, mask in enumerate(self.masks)]
+            yield Chunk(
+                cut(self.probs),
+                [mask for mask, _ in answers],
+                [present for _, present in answers],
+                None if self.strata is None else cut(self.strata),
+                None if self.soft is None else cut(self.soft).astype(np.float64),
+                None if self.sample_weight is None else cut(self.sample_weight).astype(np.float64),
+            )
+
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether each voxel is in the ROI and some rater answered there."""
+        found = np.zeros(self.n_voxels, dtype=bool)
+        everywhere = np.arange(self.n_voxels) if self.roi is None else np.flatnonzero(self.roi)
+        start = 0
+        for chunk in self.chunks():
+            stop = start + chunk.probs.size
+            found[everywhere[start:stop]] = bit_masks(self, chunk)[0] != 0
+            start = stop
+        return found
+
+    def _answers(self, rater: int, mask: NDArray[Any] | None, cut: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """A rater's answers (0 or 1) and presence; an empty presence array stands for "at every voxel"."""
+        everywhere = np.empty(0, np.uint8)
+        if mask is None:
+            return everywhere, everywhere
+        piece = cut(mask)
+        present = everywhere
+        if np.ma.isMaskedArray(mask) and np.ma.getmask(piece).any():
+            present = (~np.ma.getmaskarray(piece)).astype(np.uint8)
+            piece = np.ma.filled(piece, 0)
+        elif np.ma.isMaskedArray(mask):
+            piece = np.ma.getdata(piece)
+        if piece.dtype.kind == "f":
+            missing = np.isnan(piece)
+            if missing.any():
+                known = (~missing).astype(np.uint8)
+                present = known if present.size == 0 else present & known
+                piece = np.where(missing, 0, piece)
+        if self.positive is not None:
+            piece = np.isin(piece, self.positive)
+        if piece.dtype.kind == "b":
+            return piece.view(np.uint8), present
+        if piece.dtype != np.uint8:
+            if not ((piece == 0) | (piece == 1)).all():
+                self.refuse_labels(rater)
+            piece = piece.astype(np.uint8)
+        return piece, present
+
+    def refuse_labels(self, rater: int) -> None:
+        """Raise for a rater whose mask holds other values than 0 and 1."""
+        refuse_labels(self.masks[rater], rater, self.case, takes_soft=self.takes_soft)
+
+
+def bit_masks(voxels: Voxels, chunk: Chunk) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each voxel of a chunk, the raters who answered and those who marked it, as bit masks."""
+    n = chunk.probs.size
+    marked = np.zeros(n, dtype=np.int64)
+    if voxels.soft is not None:
+        return np.ones(n, dtype=np.int64), marked
+    present = np.zeros(n, dtype=np.int64)
+    for r, (mask, known) in enumerate(zip(chunk.masks, chunk.present, strict=True)):
+        if mask.size == 0:
+            continue
+        if mask.max() > 1:
+            voxels.refuse_labels(r)
+        bit = np.int64(1 << r)
+        here = known if known.size else np.uint8(1)
+        present |= np.where(here, bit, 0)
+        marked |= np.where(mask & here, bit, 0)
+    return present, marked
