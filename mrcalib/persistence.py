@@ -31,6 +31,7 @@ def save(calibrator: calibrators.VoteCalibrator, path: str | Path) -> None:
         "mrcalib_version": __version__,
         "calibrator": type(calibrator).__name__,
         "map": calibrator.map_.to_dict(),
+        "state": calibrator._state(),
         "raters": list(calibrator.raters_),
         "provenance": calibrator.provenance_,
     }
@@ -69,21 +70,28 @@ def load(path: str | Path) -> calibrators.VoteCalibrator:
     text = Path(path).read_text(encoding="utf-8")
     try:
         content: dict[str, Any] = json.loads(text)
-        schema, name = content["schema"], content["calibrator"]
+        later, name = content["schema"] > SCHEMA, content["calibrator"]
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a calibrator written by mrcalib ({error})."
         raise ValueError(msg) from error
-    if schema > SCHEMA:
-        msg = f"{path} has calibrator schema {schema}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
+    if later:
+        msg = f"{path} has calibrator schema {content['schema']}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
         raise ValueError(msg)
-    if name not in calibrators.__all__:
+    kind = getattr(calibrators, name) if name in calibrators.__all__ else None
+    if kind is None or kind is calibrators.VoteCalibrator:
         msg = f"{path} holds a {name}, which this mrcalib does not know."
         raise ValueError(msg)
-    fitted: calibrators.VoteCalibrator = getattr(calibrators, name)(**content["provenance"]["parameters"])
-    fitted.map_ = map_from_dict(content["map"])
+    try:
+        fitted: calibrators.VoteCalibrator = kind(**content["provenance"]["parameters"])
+        fitted.map_ = map_from_dict(content["map"])
+        fitted.raters_ = tuple(content["raters"])
+        fitted.provenance_ = content["provenance"]
+        fitted.n_voxels_ = content["provenance"]["n_voxels"]
+        fitted._set_state(content["state"])
+        fitted._describe_map()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} is damaged, or was changed by hand ({error}). Fit and save the calibrator again."
+        raise ValueError(msg) from error
     fitted.reachable_ = fitted.map_.reachable
-    fitted.raters_ = tuple(content["raters"])
-    fitted.provenance_ = content["provenance"]
-    fitted.n_voxels_ = content["provenance"]["n_voxels"]
     fitted.n_features_in_ = 1
     return fitted

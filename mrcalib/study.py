@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ from mrcalib.resampling import (
     weighted_means,
     weighted_values,
 )
+from mrcalib.responses import PooledResponses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +92,8 @@ class Study:
     n_resamples : int
     level : float
     interval : {"percentile", "bca"}
+    random_state : int or None
+        Seed of the resamples.
     description : str
         Cases, raters, voxels and protocol in a line.
     volume_unit : str
@@ -108,7 +112,7 @@ class Study:
     random_state: int | None
     description: str
     volume_unit: str
-    _resamples: list[FloatArray] = field(default_factory=list, init=False, repr=False)
+    _resampled: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False)
 
     # Values -----------------------------------------------------------------------------------------------------------
 
@@ -127,11 +131,18 @@ class Study:
     def _estimate(self, method: str, metric: Metric, kind: Kind) -> float:
         return float(self._under(method, metric, kind, np.ones((1, len(self.ids))))[0])
 
-    def _counts(self) -> FloatArray:
-        """Counts of cases of the bootstrap resamples: the same for all methods, which pairs their differences."""
-        if not self._resamples:
-            self._resamples.append(bootstrap_counts(self.groups, self.n_resamples, self.random_state))
-        return self._resamples[0]
+    def _samples(self, method: str, metric: Metric, kind: Kind) -> FloatArray:
+        """The metric of each bootstrap resample, computed once; the resamples of all methods are the same, and so paired."""
+        if "counts" not in self._resampled:
+            self._resampled["counts"] = bootstrap_counts(self.groups, self.n_resamples, self.random_state)
+        key = method, metric.name, kind
+        if key not in self._resampled:
+            self._resampled[key] = self._under(method, metric, kind, self._resampled["counts"])
+        return self._resampled[key]
+
+    def _left_out(self, method: str, metric: Metric, kind: Kind) -> FloatArray:
+        """The metric with each group left out."""
+        return self._under(method, metric, kind, jackknife_counts(self.groups))
 
     def _interval(
         self, samples: FloatArray, estimate: float, jackknife: Callable[[], FloatArray]
@@ -189,14 +200,8 @@ class Study:
                 if kind == "pooled" and not metric.poolable:
                     continue
                 estimate = self._estimate(method, metric, kind)
-                samples = self._under(method, metric, kind, self._counts())
-                low, high = self._interval(
-                    samples,
-                    estimate,
-                    lambda method=method, metric=metric: self._under(
-                        method, metric, kind, jackknife_counts(self.groups)
-                    ),  # type: ignore[misc]
-                )
+                samples = self._samples(method, metric, kind)
+                low, high = self._interval(samples, estimate, partial(self._left_out, method, metric, kind))
                 known = samples[~np.isnan(samples)]
                 rows.append((method, metric.name, kind, estimate, known.mean() if known.size else np.nan, low, high))
         return pd.DataFrame(rows, columns=["method", "metric", "kind", "estimate", "bootstrap_mean", "low", "high"])
@@ -222,28 +227,26 @@ class Study:
         check_choice("kind", kind, KINDS)
         reference = self.methods[0] if reference is None else reference
         check_choice("reference", reference, self.methods)
-        counts, left_out = self._counts(), jackknife_counts(self.groups)
         rows = []
         for metric in self.metrics:
             if kind == "pooled" and not metric.poolable:
                 continue
             toward = np.abs if metric.better == "zero" else np.asarray
 
-            def of(method: str, under: FloatArray, metric: Metric = metric, toward: Any = toward) -> FloatArray:
-                values: FloatArray = toward(self._under(method, metric, kind, under))
-                return values
+            def difference_of(
+                values: Callable[[str, Metric, Kind], FloatArray],
+                method: str,
+                metric: Metric = metric,
+                toward: Callable[[FloatArray], FloatArray] = toward,
+            ) -> FloatArray:
+                return toward(values(method, metric, kind)) - toward(values(reference, metric, kind))
 
-            base = of(reference, counts)
             for method in self.methods:
                 if method == reference:
                     continue
-                everyone = np.ones((1, len(self.ids)))
-                difference = float((of(method, everyone) - of(reference, everyone))[0])
-                low, high = self._interval(
-                    of(method, counts) - base,
-                    difference,
-                    lambda method=method, of=of: of(method, left_out) - of(reference, left_out),  # type: ignore[misc]
-                )
+                difference = float(difference_of(lambda *which: np.array(self._estimate(*which)), method))
+                samples = difference_of(self._samples, method)
+                low, high = self._interval(samples, difference, partial(difference_of, self._left_out, method))
                 sign = -1.0 if metric.better == "higher" else 1.0
                 verdict = (
                     "worse"
@@ -259,15 +262,21 @@ class Study:
         """Sentences on methods that win on one metric and significantly lose on another against ``reference``."""
         told = self.differences(reference, kind)
         label = {metric.name: metric.label for metric in self.metrics}
-        sentences = []
+        base = self.methods[0] if reference is None else reference
+        alike: dict[tuple[str, str], list[str]] = {}
         for method in self.methods:
             mine = told[told["method"] == method]
-            better = [label[name] for name in mine.loc[mine["verdict"] == "better", "metric"]]
-            worse = [label[name] for name in mine.loc[mine["verdict"] == "worse", "metric"]]
+            better, worse = (
+                ", ".join(label[name] for name in mine.loc[mine["verdict"] == verdict, "metric"])
+                for verdict in ("better", "worse")
+            )
             if better and worse:
-                base = self.methods[0] if reference is None else reference
-                sentences.append(f"{method} improves {', '.join(better)} over {base} but worsens {', '.join(worse)}.")
-        return sentences
+                alike.setdefault((better, worse), []).append(method)
+        return [
+            f"{_listed(methods)} improve{'s' if len(methods) == 1 else ''} {better} over {base} "
+            f"but worsen{'s' if len(methods) == 1 else ''} {worse}."
+            for (better, worse), methods in alike.items()
+        ]
 
     def to_text(self, kind: Kind = "mean") -> str:
         """The table for a terminal.
@@ -328,6 +337,10 @@ class Study:
             "differences": [r for kind in KINDS for r in records(self.differences(kind=kind))],
             "trade_offs": self.trade_offs(),
         }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{'; '.join(names[:-1])} and {names[-1]}"
 
 
 def _digits(values: FloatArray) -> int:
@@ -414,13 +427,16 @@ def compare(
     ['better']
     """
     check_choice("interval", interval, ("percentile", "bca"))
+    if not 0 < level < 1 or n_resamples < 1:
+        msg = f"level must lie between 0 and 1, and n_resamples be at least 1; got {level} and {n_resamples}."
+        raise ValueError(msg)
+    chosen = _chosen_methods(methods)
     if isinstance(cases_or_cohort, Cohort):
         cohort = cases_or_cohort
     else:
         from mrcalib.scale import tally_cases
 
         cohort = tally_cases(cases_or_cohort, n_jobs=n_jobs)
-    chosen = _chosen_methods(methods)
     scored = tuple(get_metric(m) if isinstance(m, str) else m for m in (metrics or default_metrics()))
     if len({m.name for m in scored}) != len(scored):
         msg = f"Metrics must have different names; got {', '.join(m.name for m in scored)}."
@@ -441,7 +457,7 @@ def compare(
                     calibrated = rows[case].map(estimator.map_)
                     for metric in scored:
                         statistics[name, metric.name][case] = metric.statistics(calibrated)
-            if progress:
+            if progress is not None:
                 progress(number, len(folds))
         for name, estimator in chosen.items():
             fitted[name] = clone(estimator).fit_tally(cohort)
@@ -486,6 +502,10 @@ def _chosen_methods(methods: Mapping[str, VoteCalibrator] | Sequence[str] | None
     if not chosen:
         msg = "There is no method to compare."
         raise ValueError(msg)
+    exact = [name for name, method in chosen.items() if method._needs_voxels()]
+    if exact:
+        msg = f"Method {exact[0]!r} cannot be compared: binning='exact' needs the voxels, and a comparison has tallies."
+        raise ValueError(msg)
     return chosen
 
 
@@ -501,14 +521,15 @@ def _fitted_by_fold(
     for start in range(0, len(folds), BATCH):
         batch = folds[start : start + BATCH]
         estimators: list[dict[str, VoteCalibrator]] = [{} for _ in batch]
-        pooled_by_rule: dict[str, list[Any]] = {}
+        pooled_by_rule: dict[tuple[str, str], list[PooledResponses]] = {}
         for name, method in methods.items():
-            rule = method.case_weight if isinstance(method.case_weight, str) else name
+            rule = ("rule", method.case_weight) if isinstance(method.case_weight, str) else ("of", name)
             if rule not in pooled_by_rule:
                 weight = check_case_weight(method.case_weight, cohort.n_voxels)
                 pooled_by_rule[rule] = cohort.pooled_many(train[start : start + BATCH] * weight)
             for i, pooled in enumerate(pooled_by_rule[rule]):
-                estimators[i][name] = clone(method).fit_source(Source(grid, pooled), cohort.raters)
+                n_voxels = float(train[start + i] @ cohort.n_voxels)
+                estimators[i][name] = clone(method).fit_source(Source(grid, pooled, n_voxels), cohort.raters)
         for i, fold in enumerate(batch):
             yield start + i + 1, fold, estimators[i]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mrcalib._validation import Voxels, check_choice, check_voxels, voxel_responses
+from mrcalib._rows import voxel_responses
+from mrcalib._validation import check_choice, check_voxels
+from mrcalib._voxels import Voxels
 from mrcalib.calibrators._source import Source, pool_weighted
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import CalibrationMap
-from mrcalib.responses import PooledResponses
-from mrcalib.tallies import Tally, tally
+from mrcalib.tallies import Tally, tally_voxels
 
 if TYPE_CHECKING:
     from mrcalib.io import Case, LoadOptions
@@ -55,6 +57,16 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _fit_map(self, source: Source, rater_weight: FloatArray | None) -> CalibrationMap:
         raise NotImplementedError
+
+    def _describe_map(self) -> None:
+        """Set the learned attributes that can be read off ``map_``."""
+
+    def _state(self) -> dict[str, Any]:
+        """What else is learned, as JSON values; ``_set_state`` takes it back."""
+        return {}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        pass
 
     def _grid(self) -> ProbabilityGrid:
         """The grid that this method is best tallied on."""
@@ -149,11 +161,12 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self._needs_voxels():
             msg = f"{type(self).__name__} with binning='exact' reads all voxels twice; fit it at once, or use binning='grid'."
             raise ValueError(msg)
-        source, names = self._collect(probs, raters, **options)
-        before: PooledResponses | None = getattr(self, "_pooled", None)
-        pooled = source.pooled if before is None else before + source.pooled
-        self._pooled = pooled
-        return self.fit_source(Source(source.grid, pooled), names, rater_weight)
+        before: Source | None = getattr(self, "_seen", None)
+        source, names = self._collect(probs, raters, grid=None if before is None else before.grid, **options)
+        if before is not None:
+            pooled = before.pooled + source.pooled
+            source = Source(source.grid, pooled, before.n_voxels + source.n_voxels)
+        return self.fit_source(source, names, rater_weight)
 
     def fit_tally(
         self,
@@ -188,7 +201,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._forget()
         cohort = tally if isinstance(tally, Cohort) else Cohort([tally])
         weight = self.case_weight if case_weight is None else case_weight
-        source = Source(cohort.tallies[0].grid, cohort.pooled(weight))
+        source = Source(cohort.tallies[0].grid, cohort.pooled(weight), float(cohort.n_voxels.sum()))
         cases = cohort.ids if isinstance(tally, Cohort) else ()
         return self.fit_source(source, cohort.raters, rater_weight, cases)
 
@@ -231,7 +244,8 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             for case, factor in zip(cases, weight, strict=True):
                 yield voxels_of_case(case, raters=cohort.raters, options=options), float(factor)
 
-        source = Source(self._grid(), cohort.pooled(weight), again if self._rereads() else None)
+        n_voxels = float(cohort.n_voxels.sum())
+        source = Source(self._grid(), cohort.pooled(weight), n_voxels, again if self._rereads() else None)
         return self.fit_source(source, cohort.raters, rater_weight, cohort.ids)
 
     def _rereads(self) -> bool:
@@ -251,17 +265,17 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         positive: int | Sequence[int] | None = None,
         soft: bool | None = None,
         invalid: str = "raise",
+        grid: ProbabilityGrid | None = None,
     ) -> tuple[Source, tuple[str, ...]]:
         """The sums of arrays, and the names of their raters."""
         check_choice("invalid", invalid, ("raise", "drop"))
         if raters is None:
             msg = f"{type(self).__name__} requires y to be passed, but the target y is None: give the raters' masks."
             raise ValueError(msg)
-        self._remember_columns(probs, reset=not hasattr(self, "_pooled"))
+        self._remember_columns(probs, reset=not hasattr(self, "_seen"))
         probs, raters = self._to_probs(probs), self._to_raters(raters)
-        weight = self._voxel_weight(sample_weight, groups, case_weight, roi)
         voxels = check_voxels(
-            probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=weight, positive=positive, soft=soft
+            probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, positive=positive, soft=soft
         )
         if voxels.n_voxels == 0:
             msg = "There is nothing to fit: probs is empty."
@@ -269,33 +283,34 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if voxels.sample_weight is not None and not voxels.sample_weight.any():
             msg = "There is nothing to fit: sample_weight is zero everywhere."
             raise ValueError(msg)
-        grid = self._grid()
-        if voxels.soft is None and voxels.sample_weight is None:
-            pooled = tally(
-                probs, raters, grid=grid, roi=roi, rater_axis=rater_axis, positive=positive, invalid=invalid
-            ).pooled()
-        else:
-            pooled = pool_weighted(voxels, grid, invalid=invalid)
+        voxels = self._with_case_weight(voxels, np.shape(probs), groups, case_weight)
+        grid = grid or self._grid()
         names = tuple(str(r) for r in range(voxels.n_raters))
+        if voxels.soft is None and voxels.sample_weight is None:
+            counted = tally_voxels(voxels, grid, names, invalid=invalid)
+            pooled, n_voxels = counted.pooled(), float(counted.n_voxels)
+        else:
+            pooled, n_voxels = pool_weighted(voxels, grid, invalid=invalid)
         again = (lambda: [(voxels, 1.0)]) if self._rereads() else None
-        return Source(grid, pooled, again), names
+        return Source(grid, pooled, n_voxels, again), names
 
-    def _voxel_weight(
-        self, sample_weight: ArrayLike | None, groups: ArrayLike | None, case_weight: str | None, roi: ArrayLike | None
-    ) -> ArrayLike | None:
-        """Sample weights times the weights that make cases equal."""
+    def _with_case_weight(
+        self, voxels: Voxels, shape: tuple[int, ...], groups: ArrayLike | None, case_weight: str | None
+    ) -> Voxels:
+        """The voxels with the sample weights that give each case its weight."""
         rule = self.case_weight if case_weight is None else case_weight
         if isinstance(rule, str) and rule == "voxels":
-            return sample_weight
+            return voxels
         if groups is None or not isinstance(rule, str):
             msg = "case_weight needs groups= (the case of each voxel) in fit; or use fit_cases or fit_tally."
             raise ValueError(msg)
         case = np.asarray(groups)
-        inside = np.ones(case.shape, dtype=bool) if roi is None else np.asarray(roi, dtype=bool)
-        _, index = np.unique(case, return_inverse=True)
-        size = np.bincount(index.ravel(), inside.ravel())
-        factor = check_case_weight(rule, size)[index.reshape(case.shape)]
-        return factor if sample_weight is None else factor * np.asarray(sample_weight)
+        if case.shape != shape and case.shape != shape[:1]:
+            msg = f"groups must have the shape of probs, {shape}; got {case.shape}."
+            raise ValueError(msg)
+        _, index = np.unique(case.ravel(order=voxels.order), return_inverse=True)
+        factor = check_case_weight(rule, np.bincount(index, voxels.answered()))[index]
+        return replace(voxels, sample_weight=factor if voxels.sample_weight is None else factor * voxels.sample_weight)
 
     def fit_source(
         self, source: Source, names: Sequence[str], rater_weight: ArrayLike | None = None, cases: Sequence[str] = ()
@@ -310,10 +325,17 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ):
             msg = f"rater_weight must hold a finite number >= 0 for each of the {source.pooled.n_raters} raters, not all 0."
             raise ValueError(msg)
+        if not source.pooled.weight.any():
+            msg = "There is nothing to fit: no rater answered at any voxel."
+            raise ValueError(msg)
         self.raters_ = tuple(names)
+        if not hasattr(self, "n_features_in_"):
+            self.n_features_in_ = 1
         self.map_ = self._fit_map(source, weight)
+        self._describe_map()
         self.reachable_ = self.map_.reachable
-        self.n_voxels_ = float(source.pooled.weight.max(axis=0).sum())
+        self.n_voxels_ = source.n_voxels
+        self._seen = Source(source.grid, source.pooled, source.n_voxels)
         digest = hashlib.sha256()
         for values in (source.pooled.bins, source.pooled.weight, source.pooled.prob_sum, source.pooled.votes):
             digest.update(np.ascontiguousarray(values).tobytes())
@@ -329,7 +351,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _forget(self) -> None:
-        self.__dict__.pop("_pooled", None)
+        self.__dict__.pop("_seen", None)
 
     # Using the map ----------------------------------------------------------------------------------------------------
 

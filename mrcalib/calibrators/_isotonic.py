@@ -5,7 +5,6 @@ Isotonic regression is the slope of the greatest convex minorant of the points (
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib.calibrators._source import Source
-from mrcalib.exceptions import SaturationWarning
+from mrcalib.exceptions import SaturationWarning, warn_caller
 from mrcalib.maps import CalibrationMap, PiecewiseLinearMap
 from mrcalib.responses import PooledResponses
 
@@ -49,7 +48,7 @@ def fit_isotonic(
 ) -> PiecewiseLinearMap:
     """The isotonic map to the mean response of the raters, weighted by ``rater_weight``."""
     if binning == "exact":
-        pooled = source.open_bins(*_bins_to_open(source.pooled, rater_weight))
+        pooled = source.open_bins(*_bins_to_open(source.pooled, rater_weight), rater_weight=rater_weight)
     elif binning == "equal-mass":
         pooled = _equal_bins(source, rater_weight, n_bins, of_votes=False)
     elif binning == "equal-votes":
@@ -105,10 +104,10 @@ def _equal_bins(source: Source, rater_weight: FloatArray | None, n_bins: int, *,
         return np.cumsum(scale @ (pooled.votes if of_votes else pooled.weight))
 
     coarse = cumulated(source.pooled)
-    ranks = np.arange(1, n_bins) * (coarse[-1] / n_bins)
+    ranks = np.arange(1, n_bins) * coarse[-1] / n_bins
     holding = np.zeros(coarse.size, dtype=bool)
     holding[np.minimum(np.searchsorted(coarse, ranks, side="right"), coarse.size - 1)] = True
-    fine = source.open_bins(holding)
+    fine = source.open_bins(holding, rater_weight=rater_weight)
     starts = np.unique(np.append(0, np.searchsorted(cumulated(fine), ranks, side="right")))
     starts = starts[starts < fine.bins.size]
     sums = [np.add.reduceat(values, starts, axis=1) for values in (fine.weight, fine.prob_sum, fine.votes)]
@@ -133,4 +132,4 @@ def warn_if_saturated(fitted: CalibrationMap, pooled: PooledResponses, rater_wei
             f"highest probabilities. Foreground ({prevalence:.2g} of the voxels) is too rare for bins of this size. Use "
             "binning='grid', more bins, or fit in a region of interest."
         )
-        warnings.warn(msg, SaturationWarning, stacklevel=4)
+        warn_caller(msg, SaturationWarning)

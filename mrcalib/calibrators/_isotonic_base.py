@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._isotonic import BINNINGS, EXACT_GRID_BITS, Binning, fit_isotonic
 from mrcalib.calibrators._source import Source
@@ -44,8 +42,5 @@ class IsotonicVoteCalibrator(VoteCalibrator):
 
     def _isotonic(self, source: Source, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
         check_choice("binning", self.binning, BINNINGS)
-        n_bins: Any = self.n_bins
-        if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 2:
-            msg = f"n_bins must be a whole number of at least 2; got {n_bins!r}."
-            raise ValueError(msg)
-        return fit_isotonic(source, rater_weight, binning=self.binning, n_bins=int(n_bins), keep_zero=self.keep_zero)
+        n_bins = check_n_bins(self.n_bins, 2)
+        return fit_isotonic(source, rater_weight, binning=self.binning, n_bins=n_bins, keep_zero=self.keep_zero)

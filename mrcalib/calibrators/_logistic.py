@@ -5,18 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["clipped_logit", "fit_logistic"]
+__all__ = ["clipped", "clipped_logit", "fit_logistic"]
 
 FloatArray = NDArray[np.float64]
 _LARGEST = 1e4
 
 
+def clipped(prob: FloatArray, clip: float) -> FloatArray:
+    """Probabilities clipped to [clip, 1 - clip]; ValueError unless 0 < clip < 0.5."""
+    if not 0 < clip < 0.5:
+        msg = f"clip must lie between 0 and 0.5; got {clip!r}."
+        raise ValueError(msg)
+    return np.clip(prob, clip, 1 - clip)
+
+
 def clipped_logit(prob: FloatArray, clip: float) -> FloatArray:
-    """Logit of probabilities clipped to [clip, 1 - clip]."""
+    """Logit of clipped probabilities."""
     from scipy.special import logit
 
-    clipped: FloatArray = logit(np.clip(prob, clip, 1 - clip))
-    return clipped
+    z: FloatArray = logit(clipped(prob, clip))
+    return z
 
 
 def fit_logistic(features: FloatArray, weight: FloatArray, response: FloatArray, *, n_nonnegative: int) -> FloatArray:

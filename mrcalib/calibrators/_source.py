@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mrcalib._kernels.opening import BORDER, OPENED, visit_bins
 from mrcalib._kernels.tallying import find_keys
-from mrcalib._validation import Chunk, Voxels, bit_masks, refuse_probs
+from mrcalib._refusals import refuse_probs
+from mrcalib._voxels import Chunk, Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses
 
@@ -25,9 +26,16 @@ class Source:
 
     grid: ProbabilityGrid
     pooled: PooledResponses
+    n_voxels: float
     voxels: Callable[[], Iterable[tuple[Voxels, float]]] | None = None
 
-    def open_bins(self, inside: NDArray[np.bool_], border: NDArray[np.bool_] | None = None) -> PooledResponses:
+    def open_bins(
+        self,
+        inside: NDArray[np.bool_],
+        border: NDArray[np.bool_] | None = None,
+        *,
+        rater_weight: FloatArray | None = None,
+    ) -> PooledResponses:
         """The sums with some bins taken apart: the second pass.
 
         Parameters
@@ -36,6 +44,8 @@ class Source:
             Of the bins of ``pooled``, those to take apart into the different probabilities that occur in them.
         border : ndarray of shape (n_bins,), bool, optional
             Those of which only the smallest and the largest probability matter: each gets half of the bin's sums.
+        rater_weight : ndarray of shape (n_raters,), optional
+            Voxels that no rater of positive weight answered do not count.
         """
         if self.voxels is None:
             return self.pooled
@@ -44,15 +54,15 @@ class Source:
         if border is not None:
             state[bins[border]] = BORDER
         state[bins[inside]] = OPENED
-        state[0] = 0  # the bin of 0 holds nothing else
-        lowest, highest = np.full(self.grid.n_bins, np.inf), np.full(self.grid.n_bins, -np.inf)
+        state[0] = 0  # the bin of 0: what it holds besides lies below 2**-133
+        extremes = np.full(self.grid.n_bins, np.inf), np.full(self.grid.n_bins, -np.inf)
         found: list[tuple[FloatArray, FloatArray]] = []
         for voxels, case_weight in self.voxels():
-            for chunk in _opened(voxels, self.grid, state, lowest, highest):
+            for chunk in _opened(voxels, self.grid, state, extremes, rater_weight):
                 prob, sums = _sums_by_probability(voxels, chunk)
                 found.append((prob, case_weight * sums))
             found = [_merge(found)] if found else []
-        parts = [self._closed(state[bins] == 0), self._halves(state[bins] == BORDER, lowest, highest)]
+        parts = [self._closed(state[bins] == 0), self._halves(state[bins] == BORDER, *extremes)]
         if found:
             prob, (weight, votes) = found[0]
             parts.append((prob, weight, weight * prob, votes))
@@ -81,16 +91,34 @@ class Source:
 
 
 def _opened(
-    voxels: Voxels, grid: ProbabilityGrid, state: NDArray[np.uint8], lowest: FloatArray, highest: FloatArray
+    voxels: Voxels,
+    grid: ProbabilityGrid,
+    state: NDArray[np.uint8],
+    extremes: tuple[FloatArray, FloatArray],
+    rater_weight: FloatArray | None,
 ) -> Iterator[Chunk]:
     """The voxels in opened bins, a chunk at a time; the extremes of border bins are kept on the way."""
-    for chunk in voxels.chunks():
-        p = chunk.probs if chunk.probs.dtype in (np.float32, np.float64) else chunk.probs.astype(np.float32)
+    for whole in voxels.chunks():
+        chunk = _that_count(voxels, whole, rater_weight)
+        p = chunk.probs if chunk.probs.dtype in (np.float32, np.float64) else chunk.single()
         keys, excess, found = np.empty(p.size, np.int32), np.empty(p.size, np.int32), np.empty(p.size, np.int64)
-        find_keys(p.astype(np.float32, copy=False), grid.mantissa_bits, keys, excess)
-        n = visit_bins(p, keys, grid.first, grid.lower, state, found, lowest, highest)
+        find_keys(chunk.single(), grid.mantissa_bits, keys, excess)
+        n = visit_bins(p, keys, grid.first, grid.lower, state, found, *extremes)
         if n:
             yield chunk.take(found[:n])
+
+
+def _that_count(voxels: Voxels, chunk: Chunk, rater_weight: FloatArray | None) -> Chunk:
+    """The voxels of positive weight that a rater of positive weight answered."""
+    heard = [r for r in range(voxels.n_raters) if rater_weight is None or rater_weight[r] > 0]
+    complete = chunk.soft is not None or any(chunk.masks[r].size and not chunk.present[r].size for r in heard)
+    if complete and chunk.sample_weight is None:
+        return chunk
+    present, _ = bit_masks(voxels, chunk)
+    counts = (present & sum(1 << r for r in heard)) != 0
+    if chunk.sample_weight is not None:
+        counts &= chunk.sample_weight > 0
+    return chunk.take(np.flatnonzero(counts))
 
 
 def _sums_by_probability(voxels: Voxels, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
@@ -119,18 +147,21 @@ def _merge(found: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, Floa
     return prob[order][starts], np.add.reduceat(sums, starts, axis=2)
 
 
-def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> PooledResponses:
-    """Pooled sums in floating point, where sample weights or soft targets leave the whole numbers of a tally."""
+def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> tuple[PooledResponses, float]:
+    """Pooled sums and total weight in floating point, where weights or soft targets leave a tally's whole numbers."""
+    n_voxels = 0.0
     sums = np.zeros((3, voxels.n_raters, grid.n_bins))
     shift = np.arange(voxels.n_raters)[:, np.newaxis]
     refused = 0
     for chunk in voxels.chunks():
-        bins = grid.locate(chunk.probs)
+        single = chunk.single()
+        bins = grid.locate(single)
         refused += int(np.count_nonzero(bins < 0))
         present, marked = bit_masks(voxels, chunk)
         good = bins >= 0
-        b, p = bins[good], chunk.probs[good].astype(np.float64)
+        b, p = bins[good], single[good].astype(np.float64)  # in float32, as a tally sums
         weight = np.ones(b.size) if chunk.sample_weight is None else chunk.sample_weight[good]
+        n_voxels += float(weight[present[good] != 0].sum())
         for r, here in enumerate(((present[good] >> shift) & 1) * weight):
             voted = here * (((marked[good] >> r) & 1) if chunk.soft is None else chunk.soft[good])
             for row, values in enumerate((here, here * p, voted)):
@@ -138,4 +169,4 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
     if refused and invalid == "raise":
         refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
     used = np.flatnonzero(sums[0].any(axis=0))
-    return PooledResponses(used, *sums[:, :, used])
+    return PooledResponses(used, *sums[:, :, used]), n_voxels

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._logistic import fit_logistic
+from mrcalib.calibrators._logistic import clipped, fit_logistic
 from mrcalib.calibrators._source import Source
 from mrcalib.maps import CLIP, BetaMap, CalibrationMap
 
@@ -33,6 +33,8 @@ class BetaCalibrator(VoteCalibrator):
     [1.0, 1.0, 0.0]
     """
 
+    map_: BetaMap
+
     def __init__(self, clip: float = CLIP, *, keep_zero: bool = False, case_weight: str | ArrayLike = "voxels") -> None:
         self.clip = clip
         self.keep_zero = keep_zero
@@ -40,8 +42,10 @@ class BetaCalibrator(VoteCalibrator):
 
     def _fit_map(self, source: Source, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
         prob, weight, response = source.pooled.mean_response(rater_weight)
-        p = np.clip(prob, self.clip, 1 - self.clip)
+        p = clipped(prob, self.clip)
         features = np.column_stack([np.log(p), -np.log1p(-p), np.ones(p.size)])
         a, b, c = fit_logistic(features, weight, response, n_nonnegative=2)
-        self.a_, self.b_, self.c_ = float(a), float(b), float(c)
-        return BetaMap(self.a_, self.b_, self.c_, self.clip, keep_zero=self.keep_zero)
+        return BetaMap(float(a), float(b), float(c), self.clip, keep_zero=self.keep_zero)
+
+    def _describe_map(self) -> None:
+        self.a_, self.b_, self.c_ = self.map_.a, self.map_.b, self.map_.c

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib.calibrators._isotonic_base import IsotonicVoteCalibrator
 from mrcalib.calibrators._source import Source
-from mrcalib.maps import CalibrationMap, mean_of_maps
+from mrcalib.maps import CalibrationMap, PiecewiseLinearMap, mean_of_maps
 
 __all__ = ["HardLabelCalibrator"]
 
@@ -47,3 +49,12 @@ class HardLabelCalibrator(IsotonicVoteCalibrator):
         maps = [self._isotonic(source, np.eye(n)[r]) for r in answered]
         self.rater_maps_ = tuple((self.raters_[r], fitted) for r, fitted in zip(answered, maps, strict=True))
         return mean_of_maps(maps, weight[answered])
+
+    def _state(self) -> dict[str, Any]:
+        return {"rater_maps": [[name, fitted.to_dict()] for name, fitted in self.rater_maps_]}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        self.rater_maps_ = tuple(
+            (name, PiecewiseLinearMap(**{k: v for k, v in values.items() if k != "kind"}))
+            for name, values in state["rater_maps"]
+        )

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._isotonic import warn_if_saturated
 from mrcalib.calibrators._source import Source
@@ -54,18 +54,18 @@ class HistogramBinningCalibrator(VoteCalibrator):
         self.case_weight = case_weight
 
     def _grid(self) -> ProbabilityGrid:
-        return (
-            ProbabilityGrid(edges=edges_of_uniform_bins(self.n_bins)) if self.strategy == "uniform" else super()._grid()
-        )
+        n_bins = check_n_bins(self.n_bins)
+        return ProbabilityGrid(edges=edges_of_uniform_bins(n_bins)) if self.strategy == "uniform" else super()._grid()
 
     def _fit_map(self, source: Source, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
         check_choice("strategy", self.strategy, ("uniform", "equal-mass"))
+        n_bins = check_n_bins(self.n_bins)
         prob, weight, response = source.pooled.mean_response(rater_weight)
         if self.strategy == "uniform":
-            edges = np.append(0.0, edges_of_uniform_bins(self.n_bins))
+            edges = np.append(0.0, edges_of_uniform_bins(n_bins))
         else:
             cumulated = np.cumsum(weight)
-            ranks = np.arange(1, self.n_bins) * (cumulated[-1] / self.n_bins)
+            ranks = np.arange(1, n_bins) * cumulated[-1] / n_bins
             edges = np.unique(
                 np.append(0.0, prob[np.minimum(np.searchsorted(cumulated, ranks, side="right"), prob.size - 1)])
             )
@@ -73,6 +73,9 @@ class HistogramBinningCalibrator(VoteCalibrator):
         mass = np.bincount(index, weight, edges.size)
         used = mass > 0
         mean = np.bincount(index, weight * response, edges.size)[used] / mass[used]
+        # The fit sorted what rounds to an edge in float32 above it; the map does so for float64 too.
+        below = np.nextafter(edges.astype(np.float32), np.float32(-1)).astype(np.float64)
+        edges = np.where(edges > 0, (below + edges) / 2, edges)
         fitted = StepMap(edges[used], np.clip(mean, 0.0, 1.0), keep_zero=self.keep_zero)
         warn_if_saturated(fitted, source.pooled, rater_weight)
         return fitted

@@ -15,6 +15,11 @@ __all__ = ["IdentityCalibrator"]
 class IdentityCalibrator(VoteCalibrator):
     """Leave probabilities as they are.
 
+    Parameters
+    ----------
+    case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="voxels"
+        Without effect on the map; taken so that all calibrators can be built alike.
+
     Examples
     --------
     >>> import numpy as np

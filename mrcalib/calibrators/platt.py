@@ -34,6 +34,8 @@ class PlattCalibrator(VoteCalibrator):
     (0.5, -1.0)
     """
 
+    map_: LogitMap
+
     def __init__(self, clip: float = CLIP, *, keep_zero: bool = False, case_weight: str | ArrayLike = "voxels") -> None:
         self.clip = clip
         self.keep_zero = keep_zero
@@ -43,5 +45,7 @@ class PlattCalibrator(VoteCalibrator):
         prob, weight, response = source.pooled.mean_response(rater_weight)
         features = np.column_stack([clipped_logit(prob, self.clip), np.ones(prob.size)])
         slope, offset = fit_logistic(features, weight, response, n_nonnegative=1)
-        self.slope_, self.offset_ = float(slope), float(offset)
-        return LogitMap(self.slope_, self.offset_, self.clip, keep_zero=self.keep_zero)
+        return LogitMap(float(slope), float(offset), self.clip, keep_zero=self.keep_zero)
+
+    def _describe_map(self) -> None:
+        self.slope_, self.offset_ = self.map_.slope, self.map_.offset

@@ -44,6 +44,8 @@ class TemperatureScalingCalibrator(VoteCalibrator):
     2.0
     """
 
+    map_: LogitMap
+
     def __init__(self, clip: float = CLIP, *, keep_zero: bool = False, case_weight: str | ArrayLike = "voxels") -> None:
         self.clip = clip
         self.keep_zero = keep_zero
@@ -53,5 +55,7 @@ class TemperatureScalingCalibrator(VoteCalibrator):
         prob, weight, response = source.pooled.mean_response(rater_weight)
         z = clipped_logit(prob, self.clip)
         (slope,) = fit_logistic(z[:, np.newaxis], weight, response, n_nonnegative=1)
-        self.temperature_ = float(1 / slope) if slope > 0 else np.inf
         return LogitMap(float(slope), clip=self.clip, keep_zero=self.keep_zero)
+
+    def _describe_map(self) -> None:
+        self.temperature_ = 1 / self.map_.slope if self.map_.slope > 0 else np.inf

@@ -21,7 +21,7 @@ Label = Literal["pairs", "majority"]
 
 
 def auc_metric(*, label: Label = "pairs", tie: Tie = "background") -> Metric:
-    """The area under the ROC curve over pooled voxels as a metric.
+    """The area under the ROC curve over pooled voxels as a metric; options are those of `auc`.
 
     Range [0, 1], higher is better, NaN where all are of one class.
     Probabilities are sorted into 1024 bins that are even in ``log(p / (1 - p))`` (0.04 wide, with bins of their own for

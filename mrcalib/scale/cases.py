@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
 
-from mrcalib._validation import Voxels, check_voxels
+from mrcalib._files import file_stem
+from mrcalib._validation import check_voxels
+from mrcalib._voxels import Voxels
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.io import Case, LoadOptions
@@ -29,7 +30,16 @@ def tally_case(
     invalid: str = "raise",
     n_jobs: int | None = None,
 ) -> tuple[Tally, float | None]:
-    """Load one case and tally it; ``n_jobs`` threads share its voxels.
+    """Load one case and tally it.
+
+    Parameters
+    ----------
+    case : Case
+        With one rater at least.
+    grid, options, invalid
+        As for ``tally_cases``.
+    n_jobs : int, optional
+        Threads that share the voxels.
 
     Returns
     -------
@@ -52,7 +62,17 @@ def tally_case(
 
 
 def voxels_of_case(case: Case, *, raters: Sequence[str], options: LoadOptions | None = None) -> Voxels:
-    """Load one case for a second pass, its raters in the order of the study's."""
+    """Load one case for a second pass.
+
+    Parameters
+    ----------
+    case : Case
+        As it was tallied.
+    raters : sequence of str
+        Names of the study's raters; those that the case does not name are missing.
+    options : LoadOptions, optional
+        How files are read.
+    """
     loaded = case.load(options=options or LoadOptions())
     known = dict(zip(loaded.rater_names, loaded.raters, strict=True))
     return check_voxels(loaded.probs, [known.get(name) for name in raters], roi=loaded.roi, case=loaded.id)
@@ -115,12 +135,12 @@ def tally_cases(
         try:
             done, status = _tally_or_load(case, checkpoints, grid, options, invalid=invalid, n_threads=n_threads)
         except Exception as error:
-            if progress:
+            if progress is not None:
                 progress(case.id, "failed")
             if failures is None:
                 raise
             return error
-        if progress:
+        if progress is not None:
             progress(case.id, status)
         return done
 
@@ -179,7 +199,7 @@ def _tally_or_load(
         *map(repr, grid.edges),
     ]
     inputs = hashlib.sha256("|".join(made_of).encode()).hexdigest()
-    path = Path(checkpoints) / f"{re.sub(r'[^A-Za-z0-9._-]', '_', case.id)}.npz"
+    path = Path(checkpoints) / f"{file_stem(case.id)}.npz"
     if path.exists():
         try:
             part, header = Tally.load_with_header(path)
