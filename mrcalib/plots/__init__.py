@@ -1,0 +1,21 @@
+"""Pictures of what was computed, in the shape of scikit-learn's displays.
+
+A display holds arrays and draws them: constructors ``from_*`` compute, ``plot`` draws and returns the display. Matplotlib is
+imported when something is drawn; its global state (rcParams, pyplot's figures) is left alone, and no screen is needed.
+"""
+
+from mrcalib.plots._case import CaseDisplay
+from mrcalib.plots._curves import reliability_metric
+from mrcalib.plots._maps import CalibrationMapDisplay
+from mrcalib.plots._metrics import MetricDisplay
+from mrcalib.plots._reliability import ReliabilityDisplay
+from mrcalib.plots._save import save_study_figures
+
+__all__ = [
+    "CalibrationMapDisplay",
+    "CaseDisplay",
+    "MetricDisplay",
+    "ReliabilityDisplay",
+    "reliability_metric",
+    "save_study_figures",
+]
