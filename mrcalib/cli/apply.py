@@ -1,0 +1,281 @@
+"""``mrcalib apply``: probability maps in, calibrated maps out."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrcalib._version import __version__
+from mrcalib.cli._cases import each_case
+from mrcalib.cli._console import Console
+from mrcalib.cli._exit import BAD_DATA, OK, UsageError
+from mrcalib.cli._files import file_name, to_json, write_json
+from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
+from mrcalib.cli._options import add_common, add_jobs, command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.cli._options import Subparsers
+    from mrcalib.io import Case, LoadedCase
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """\
+Calibrate probability maps. The outputs are float32 with the geometry of their inputs; inputs are never overwritten.
+Beside each map NAME.nii.gz lies NAME.json, which says what it was made of: a map whose inputs, calibrator and options
+have not changed is not made again, and a file that mrcalib did not make is not replaced without --overwrite.
+"""
+_EXAMPLES = """\
+  # a few files, into a folder
+  mrcalib apply calibrator.json new/*.nii.gz -o calibrated
+
+  # one file, to one file
+  mrcalib apply calibrator.json case7.mha -o case7_calibrated.mha
+
+  # an ensemble of nnU-Net exports, pooled as it was for the fit; 0 outside the organ
+  mrcalib apply calibrator.json --probs 'fold_{member}/{case}.npz' --roi 'organs/{case}.nii.gz' --outside zero -o calibrated
+"""
+_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd", ".npy", ".npz")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command and its options."""
+    parser = command(
+        subparsers,
+        "apply",
+        run=run,
+        usage="CALIBRATOR (INPUT... | --probs TEMPLATE | --manifest CSV) -o OUT",
+        summary="calibrate probability maps with a saved calibrator",
+        description=_DESCRIPTION,
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("calibrator", type=Path, metavar="CALIBRATOR", help="JSON file from fit or compare")
+    parser.add_argument(
+        "inputs",
+        type=Path,
+        nargs="*",
+        metavar="INPUT",
+        help="probability maps, each a case; or use --probs or --manifest",
+    )
+    add_inputs(parser, raters=False)
+    add_reading(parser, raters=False)
+    how = parser.add_argument_group("how they are calibrated")
+    how.add_argument(
+        "--outside",
+        choices=("calibrated", "zero"),
+        default="calibrated",
+        help="voxels outside the ROI: calibrated like all others, or set to 0 (default: %(default)s). A calibrator that "
+        "was fitted inside a ROI knows nothing of what lies outside",
+    )
+    how.add_argument(
+        "--invalid",
+        choices=("raise", "keep"),
+        default="raise",
+        help="probabilities that are NaN or outside [0, 1]: refuse the case, or write NaN there (default: %(default)s)",
+    )
+    add_jobs(how)
+    output = parser.add_argument_group("what is written")
+    output.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder; or, for one case, a file with a suffix of images",
+    )
+    output.add_argument(
+        "--suffix",
+        choices=_SUFFIXES,
+        help="of files in the folder, which are named {case}SUFFIX (default: .nii.gz; .npy and .npz, which have no "
+        "geometry, stay what they are)",
+    )
+    output.add_argument(
+        "--overwrite", action="store_true", help="make every map again, and replace files that mrcalib did not make"
+    )
+    add_common(parser)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A case and the file that it becomes."""
+
+    case: Case
+    target: Path
+
+    @property
+    def sidecar(self) -> Path:
+        return self.target.with_name(_stem(self.target) + ".json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate each case."""
+    import mrcalib
+
+    console: Console = args.console
+    calibrator = mrcalib.load(args.calibrator)
+    digest = hashlib.sha256(args.calibrator.read_bytes()).hexdigest()
+    jobs = {job.case.id: job for job in _jobs(args)}
+
+    def work(case: Case) -> tuple[str, str]:
+        status = _make(jobs[case.id], calibrator, digest, args)
+        return status, status
+
+    results, failures = each_case([job.case for job in jobs.values()], work, console=console, jobs=args.jobs)
+    if args.json:
+        rows = [
+            {
+                "case": name,
+                "output": job.target,
+                "status": results.get(name, "failed"),
+                "error": str(failures.get(name, "")) or None,
+            }
+            for name, job in jobs.items()
+        ]
+        console.show(to_json(rows))
+    else:
+        for name in results:
+            console.show(str(jobs[name].target))
+    console.failures(failures, len(jobs))
+    return BAD_DATA if failures else OK
+
+
+def _jobs(args: argparse.Namespace) -> list[_Job]:
+    """What is to be made; UsageError where outputs would meet inputs or each other."""
+    cases = (
+        _input_files(args)
+        if args.inputs
+        else [replace(case, raters={}, image=None, vessels=None) for case in cases_of(args)]
+    )
+    if args.outside == "zero" and any(case.roi is None for case in cases):
+        msg = "--outside zero needs to know what is inside: give --roi, or a column 'roi' in the manifest."
+        raise UsageError(msg)
+    if args.out.name.lower().endswith(_SUFFIXES) and not args.out.is_dir():
+        if len(cases) != 1:
+            msg = f"-o {args.out} is one file, but there are {len(cases)} cases; give a folder."
+            raise UsageError(msg)
+        jobs = [_Job(cases[0], args.out)]
+    else:
+        jobs = [_Job(case, args.out / f"{file_name(case.id)}{args.suffix or _suffix_like(case)}") for case in cases]
+    inputs = {path.resolve() for case in cases for path in _files(case)} | {args.calibrator.resolve()}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if {job.target.resolve(), job.sidecar.resolve()} & inputs:
+            msg = f"{job.target} would overwrite an input; give another folder or --suffix."
+            raise UsageError(msg)
+        source = _files(job.case)[0]
+        if job.target in taken:
+            msg = f"{taken[job.target]} and {source} would both become {job.target}; use different folders."
+            raise UsageError(msg)
+        taken[job.target] = source
+    return jobs
+
+
+def _input_files(args: argparse.Namespace) -> list[Case]:
+    """A case for each file, named after it."""
+    others = [f"--{name}" for name in ("manifest", "probs") if getattr(args, name)]
+    if others:
+        msg = f"INPUT files and {', '.join(others)} exclude each other."
+        raise UsageError(msg)
+    from mrcalib.io import Case
+
+    def case(path: Path) -> Case:
+        name = _stem(path)
+        roi = Path(args.roi.replace("{case}", name)) if args.roi else None
+        return Case(name, path, {}, roi=roi, spacing=args.spacing)
+
+    return [case(path) for path in args.inputs]
+
+
+def _files(case: Case) -> list[Path]:
+    """What a case is read from."""
+    from mrcalib.io.readers import companions
+
+    named = [Path(source) for source in (*case.members, case.roi) if source is not None]  # type: ignore[arg-type]
+    return named + [other for path in named if path.is_file() for other in companions(path)]
+
+
+def _stem(path: Path) -> str:
+    """The file's name without the suffix of its format."""
+    suffix = next((known for known in (*_SUFFIXES, ".mhd") if path.name.lower().endswith(known)), path.suffix)
+    return path.name[: len(path.name) - len(suffix)] or path.name
+
+
+def _suffix_like(case: Case) -> str:
+    """NIfTI, unless the input has no geometry to write."""
+    from mrcalib.io.readers import companions
+
+    first = Path(case.members[0])  # type: ignore[arg-type]
+    suffix = first.suffix.lower()
+    bare = suffix == ".npy" or (suffix == ".npz" and first.is_file() and not companions(first))
+    return suffix if bare else ".nii.gz"
+
+
+def _make(job: _Job, calibrator: VoteCalibrator, digest: str, args: argparse.Namespace) -> str:
+    """Write one map, unless it is there and made of the same; what became of it."""
+    from mrcalib.io import write_probability
+
+    made_of = {
+        "inputs_sha256": job.case.fingerprint(),
+        "calibrator_sha256": digest,
+        "pooling": args.pooling,
+        "foreground": list(args.foreground or []),
+        "outside": args.outside,
+        "invalid": args.invalid,
+    }
+    if not args.overwrite and job.target.exists():
+        before = _read_sidecar(job.sidecar)
+        if before is None or before.get("map") != job.target.name:
+            msg = f"{job.target} exists, and mrcalib apply did not make it. Give --overwrite, or another folder."
+            raise ValueError(msg)
+        if before.get("made_of") == made_of:
+            return "unchanged"
+    loaded = job.case.load(options=load_options_of(args))
+    calibrated = calibrator(_checked(loaded, invalid=args.invalid))
+    if args.outside == "zero":
+        calibrated[~loaded.roi] = 0  # type: ignore[operator]
+    job.sidecar.unlink(missing_ok=True)
+    write_probability(job.target, calibrated, loaded.geometry)
+    content = {
+        "map": job.target.name,
+        "inputs": [str(path) for path in _files(job.case)],
+        "calibrator": str(args.calibrator),
+        "method": type(calibrator).__name__,
+        "mrcalib_version": __version__,
+        "made_of": made_of,
+    }
+    write_json(job.sidecar, content)
+    return "calibrated"
+
+
+def _read_sidecar(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _checked(loaded: LoadedCase, *, invalid: str) -> NDArray[np.floating]:
+    """The probabilities; where they are none, a refusal or NaN."""
+    import numpy as np
+
+    probs = loaded.probs
+    good = (probs >= 0) & (probs <= 1)
+    if good.all():
+        return probs
+    if invalid == "keep":
+        return np.where(good, probs, np.float32(np.nan))
+    known = probs[~np.isnan(probs)]
+    between = f", from {known.min():g} to {known.max():g}" if known.size else ""
+    msg = (
+        f"{np.count_nonzero(~good):,} of {probs.size:,} voxels are NaN or outside [0, 1]{between}; of an ensemble, "
+        "in a member. If these are logits, write their sigmoid (softmax) instead; --invalid keep writes NaN there."
+    )
+    raise ValueError(msg)

@@ -1,0 +1,429 @@
+"""``mrcalib evaluate``: exact scores of probability maps against the raters; nothing is fitted."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from mrcalib.cli._cases import each_case, tell_groups
+from mrcalib.cli._console import Console
+from mrcalib.cli._exit import BAD_DATA, GATE_FAILED, OK, UsageError
+from mrcalib.cli._files import to_json, write_command, write_csv, write_json
+from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
+from mrcalib.cli._names import METRICS, PROTOCOLS
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, name_of
+from mrcalib.cli._tables import ARROWS, decimals, number, table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.cli._options import Subparsers
+    from mrcalib.io import Case, LoadedCase
+
+__all__ = ["add_parser", "run"]
+
+Scores: TypeAlias = "dict[str, dict[str, float]]"
+"""Of a case: the value of each score, for each map ("as given", "calibrated")."""
+
+GIVEN, CALIBRATED, CHANGE = "as given", "calibrated", "change"
+
+_DESCRIPTION = """\
+Score probability maps against the raters, voxel by voxel: exact, one case at a time, nothing fitted. With --calibrator,
+before and after. Values are means over cases; intervals come from resampling patients. With --max and --min it is a
+gate for a pipeline: the exit code is 4 if a value is beyond its limit.
+"""
+_EXAMPLES = r"""
+  mrcalib evaluate --probs 'preds/{case}.nii.gz' --raters 'masks/{case}/annotation_{rater}.nii.gz' --out scores
+
+  # before and after calibration, on cases that the calibrator was not fitted to
+  mrcalib evaluate --manifest test.csv --calibrator calibrator.json
+
+  # a gate
+  mrcalib evaluate --manifest test.csv --calibrator calibrator.json --max mr_ece=0.02 --min tdsc=0.7
+
+  # as the CURVAS-PDACVI challenge scores
+  mrcalib evaluate --manifest test.csv --protocol curvas-pdacvi
+
+OUT, if given, then holds summary.csv, per_case.csv, evaluation.json and command.txt.
+""".removeprefix("\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    """What a column of values is: its name, its label, which way is better, its unit."""
+
+    name: str
+    label: str
+    better: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """A limit of the mean of a score."""
+
+    name: str
+    limit: float
+    at_most: bool
+
+    def broken_by(self, value: float, better: str) -> bool:
+        """Whether a mean is beyond the limit; an undefined one is, and a bias counts by its size."""
+        size = abs(value) if better == "zero" else value
+        return math.isnan(size) or (size > self.limit if self.at_most else size < self.limit)
+
+    def __str__(self) -> str:
+        return f"{self.name} must be {'at most' if self.at_most else 'at least'} {self.limit:g}"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command and its options."""
+    parser = command(
+        subparsers,
+        "evaluate",
+        run=run,
+        usage="(--manifest CSV | --probs TEMPLATE --raters TEMPLATE)",
+        summary="exact scores of probability maps against the raters",
+        description=_DESCRIPTION,
+        examples=_EXAMPLES,
+    )
+    add_inputs(parser)
+    add_reading(parser)
+    scores = parser.add_argument_group("what is scored")
+    scores.add_argument("--calibrator", type=Path, metavar="FILE", help="score the calibrated maps too, and the change")
+    scores.add_argument(
+        "--metrics",
+        nargs="+",
+        type=name_of("metric", METRICS),
+        default=list(METRICS[:11]),
+        metavar="METRIC",
+        help=f"(default: the first eleven) {' '.join(METRICS)}",
+    )
+    scores.add_argument(
+        "--protocol", choices=PROTOCOLS, help="score as this challenge's program does, instead of --metrics"
+    )
+    scores.add_argument(
+        "--resamples",
+        type=count,
+        default=5000,
+        metavar="N",
+        help="bootstrap resamples of patients (default: %(default)s)",
+    )
+    scores.add_argument(
+        "--level", type=fraction, default=0.95, metavar="P", help="level of intervals (default: %(default)s)"
+    )
+    scores.add_argument("--seed", type=int, default=0, metavar="N", help="of resamples (default: %(default)s)")
+    add_invalid(scores)
+    add_jobs(scores)
+    gates = parser.add_argument_group(
+        "gates", "of the calibrated maps if there is a calibrator; the size of a bias counts"
+    )
+    for option, at_most, word in (("--max", True, "above"), ("--min", False, "below")):
+        gates.add_argument(
+            option,
+            type=_gate(at_most=at_most),
+            action="append",
+            default=[],
+            metavar="METRIC=VALUE",
+            help=f"exit with 4 if the mean over cases is {word} this; may be repeated",
+        )
+    output = parser.add_argument_group("what is written")
+    output.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="summary.csv, per_case.csv ... (default: nothing is written)"
+    )
+    add_common(parser)
+
+
+def _gate(*, at_most: bool) -> Callable[[str], _Gate]:
+    def parse(text: str) -> _Gate:
+        name, _, value = text.partition("=")
+        try:
+            limit = float(value)
+        except ValueError:
+            msg = f"expected METRIC=VALUE such as mr_ece=0.02; got {text!r}"
+            raise argparse.ArgumentTypeError(msg) from None
+        return _Gate(name, limit, at_most)
+
+    return parse
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score each case, summarise, and check the gates."""
+    if args.protocol and args.invalid == "drop":
+        msg = "--invalid drop does not go with --protocol, which scores whole images."
+        raise UsageError(msg)
+    scorer = _Protocol() if args.protocol else _Metrics(args)
+    gates: list[_Gate] = args.max + args.min
+    scorer.check(gates)
+    cases = cases_of(args)
+    console: Console = args.console
+    tell_groups(cases, console)
+    maps = _maps(args)
+    _tell_seen(cases, maps, console)
+
+    def work(case: Case) -> tuple[Scores, str]:
+        loaded = case.load(options=load_options_of(args))
+        return scorer(loaded, maps), "scored"
+
+    by_case, failures = each_case(cases, work, console=console, jobs=args.jobs)
+    if not by_case:
+        first, error = next(iter(failures.items()))
+        msg = f"None of the {len(cases)} cases could be scored. The first, {first!r}: {error}"
+        raise ValueError(msg)
+    found = _Evaluation(cases, by_case, scorer.scores(by_case), args)
+    broken = [
+        (gate, value) for gate in gates if gate.broken_by(value := found.mean(gate.name), found.better(gate.name))
+    ]
+    if args.out:
+        found.write(args.out, args.words)
+    if args.json:
+        console.show(to_json(found.to_dict() | {"gates": [_told(gate, found, broken) for gate in gates]}))
+    else:
+        found.report(console)
+    for gate, value in broken:
+        console.complain(f"gate failed: {gate}; the {found.maps[-1]} maps have {value:.6g}")
+    console.failures(failures, len(cases))
+    return BAD_DATA if failures else GATE_FAILED if broken else OK
+
+
+def _told(gate: _Gate, found: _Evaluation, broken: Sequence[tuple[_Gate, float]]) -> dict[str, Any]:
+    return {
+        "metric": gate.name,
+        "max" if gate.at_most else "min": gate.limit,
+        "value": found.mean(gate.name),
+        "passed": gate not in [failed for failed, _ in broken],
+    }
+
+
+def _maps(args: argparse.Namespace) -> dict[str, VoteCalibrator | None]:
+    if not args.calibrator:
+        return {GIVEN: None}
+    import mrcalib
+
+    return {GIVEN: None, CALIBRATED: mrcalib.load(args.calibrator)}
+
+
+def _tell_seen(cases: Sequence[Case], maps: Mapping[str, VoteCalibrator | None], console: Console) -> None:
+    """Warn of cases that the calibrator was fitted to, as far as their names tell."""
+    calibrator = maps.get(CALIBRATED)
+    if calibrator is None:
+        return
+    fitted_to: Any = calibrator.provenance_["cases"]
+    seen = {case.id for case in cases} & set(fitted_to)
+    if seen:
+        console.complain(
+            f"warning: the calibrator was fitted to {len(seen)} of these {len(cases)} cases (by their names): "
+            "the calibrated scores are too good. mrcalib compare scores each case by maps fitted to others."
+        )
+
+
+class _Metrics:
+    """Scores a case by the metrics that were asked for, or that a gate needs."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from mrcalib.metrics import get_metric
+
+        wanted = [*args.metrics, *(gate.name for gate in args.max + args.min if gate.name in METRICS)]
+        self._metrics = [get_metric(name) for name in dict.fromkeys(wanted)]
+        self._drop = args.invalid == "drop"
+
+    def check(self, gates: Sequence[_Gate]) -> None:
+        """UsageError for a gate of an unknown metric."""
+        _check_gates(gates, METRICS)
+
+    def scores(self, by_case: Mapping[str, Scores]) -> list[_Score]:  # noqa: ARG002
+        """What the values are."""
+        return [_Score(m.name, m.label, m.better, m.unit) for m in self._metrics]
+
+    def __call__(self, loaded: LoadedCase, maps: Mapping[str, VoteCalibrator | None]) -> Scores:
+        from mrcalib._rows import voxel_responses
+
+        dtype = loaded.probs.dtype
+        volume = loaded.voxel_volume_ml or 1.0
+        roi = loaded.roi
+        if self._drop:
+            valid = (loaded.probs >= 0) & (loaded.probs <= 1)
+            roi = valid if roi is None else roi & valid
+        rows = voxel_responses(loaded.probs, list(loaded.raters), roi=roi, voxel_volume=volume)
+        scores = {}
+        for name, calibrator in maps.items():
+            # in the dtype of the file, as ``mrcalib apply`` calibrates
+            told = rows if calibrator is None else rows.map(lambda p, f=calibrator: f(p.astype(dtype)))  # type: ignore[misc]
+            scores[name] = {metric.name: metric(told) for metric in self._metrics}
+        return scores
+
+
+class _Protocol:
+    """Scores a case as a challenge's program does."""
+
+    _BETTER: ClassVar = {"tdsc": "higher", "box_wraps": ""}
+
+    def check(self, gates: Sequence[_Gate]) -> None:
+        """UsageError for a gate of a score that no protocol has."""
+        _check_gates(gates, ("tdsc", "ece", "crps"))
+
+    def scores(self, by_case: Mapping[str, Scores]) -> list[_Score]:
+        """What the values are: all numbers that a case has."""
+        names = dict.fromkeys(name for case in by_case.values() for values in case.values() for name in values)
+        return [_Score(name, name, self._BETTER.get(name, "lower"), "mm³" if name == "crps" else "") for name in names]
+
+    def __call__(self, loaded: LoadedCase, maps: Mapping[str, VoteCalibrator | None]) -> Scores:
+        from mrcalib.protocols import curvas_pdacvi
+
+        spacing = None if loaded.voxel_volume_ml is None else loaded.voxel_volume_ml * 1000
+        raters = list(loaded.raters)
+        return {
+            name: _numbers(curvas_pdacvi(_calibrated(loaded.probs, calibrator), raters, loaded.vessels, spacing))
+            for name, calibrator in maps.items()
+        }
+
+
+def _calibrated(probs: NDArray[np.floating], calibrator: VoteCalibrator | None) -> NDArray[np.floating]:
+    return probs if calibrator is None else calibrator(probs)
+
+
+def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a protocol's answer; those in a list or a mapping are numbered or named."""
+    flat: dict[str, float] = {}
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}_{key}": v for key, v in _numbers(value).items()}
+        elif isinstance(value, list) and all(isinstance(item, float) for item in value):
+            flat |= {f"{name}_{i}": item for i, item in enumerate(value, start=1)}
+        elif isinstance(value, int | float):
+            flat[name] = float(value)
+    return flat
+
+
+def _check_gates(gates: Sequence[_Gate], names: Sequence[str]) -> None:
+    for gate in gates:
+        if gate.name not in names:
+            msg = (
+                f"--{'max' if gate.at_most else 'min'}: there is no score {gate.name!r}; there are {', '.join(names)}."
+            )
+            raise UsageError(msg)
+
+
+class _Evaluation:
+    """The scores of all cases: means, intervals, tables."""
+
+    def __init__(
+        self, cases: Sequence[Case], by_case: Mapping[str, Scores], scores: Sequence[_Score], args: argparse.Namespace
+    ) -> None:
+        import numpy as np
+
+        from mrcalib.resampling import bootstrap_counts
+
+        self.cases = [case for case in cases if case.id in by_case]
+        self.maps = list(next(iter(by_case.values())))
+        self._scores = {score.name: score for score in scores}
+        self._level = args.level
+        self._n_resamples = args.resamples
+        self._counts = bootstrap_counts([str(case.group) for case in self.cases], args.resamples, args.seed)
+        self.values: dict[tuple[str, str], NDArray[np.float64]] = {
+            (name, which): np.array([by_case[case.id][which].get(name, np.nan) for case in self.cases])
+            for name in self._scores
+            for which in self.maps
+        }
+        if len(self.maps) == 2:
+            self._columns = [*self.maps, CHANGE]
+            self._under = self.values | {
+                (name, CHANGE): self.values[name, CALIBRATED] - self.values[name, GIVEN] for name in self._scores
+            }
+        else:
+            self._columns, self._under = self.maps, self.values
+
+    def better(self, name: str) -> str:
+        """Which way a score is better."""
+        return self._scores[name].better
+
+    def mean(self, name: str) -> float:
+        """The mean over cases of the last map's score."""
+        return self._row(name, self.maps[-1])[0]
+
+    def _row(self, name: str, column: str) -> tuple[float, float, float, int]:
+        """Mean, interval and number of cases that define the score."""
+        import numpy as np
+
+        from mrcalib.resampling import percentile_interval, weighted_means
+
+        values = self._under[name, column]
+        known = values[~np.isnan(values)]
+        if not known.size:
+            return math.nan, math.nan, math.nan, 0
+        low, high = percentile_interval(weighted_means(values, self._counts), self._level)
+        return float(known.mean()), float(low), float(high), known.size
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each score and map, and for the change."""
+        keys = ("mean", "low", "high", "n_cases")
+        return [
+            {"metric": name, "map": column} | dict(zip(keys, self._row(name, column), strict=True))
+            for name in self._scores
+            for column in self._columns
+        ]
+
+    def per_case(self) -> list[dict[str, Any]]:
+        """One row for each case and map."""
+        return [
+            {"case": case.id, "group": case.group, "map": which}
+            | {name: float(self.values[name, which][i]) for name in self._scores}
+            for i, case in enumerate(self.cases)
+            for which in self.maps
+        ]
+
+    def describe(self) -> str:
+        """Cases and intervals in a line."""
+        n_groups = len({case.group for case in self.cases})
+        return (
+            f"{len(self.cases)} cases in {n_groups} groups; mean over cases, {self._level:.0%} interval of "
+            f"{self._n_resamples} resamples of groups"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "description": self.describe(),
+            "metrics": [
+                {"name": s.name, "label": s.label, "better": s.better, "unit": s.unit} for s in self._scores.values()
+            ],
+            "summary": self.rows(),
+            "per_case": self.per_case(),
+        }
+
+    def write(self, folder: Path, words: Sequence[str]) -> None:
+        """Write tables, JSON and the command line."""
+        import pandas as pd
+
+        write_csv(folder / "summary.csv", pd.DataFrame(self.rows()))
+        write_csv(folder / "per_case.csv", pd.DataFrame(self.per_case()))
+        write_json(folder / "evaluation.json", self.to_dict())
+        write_command(folder / "command.txt", words)
+
+    def report(self, console: Console) -> None:
+        """Print the table."""
+        import numpy as np
+
+        console.show(f"{self.describe()}\n")
+        lines = []
+        for name, score in self._scores.items():
+            found = [self._row(name, column) for column in self._columns]
+            places = decimals([abs(row[0]) for row in found])
+            unit = f" {score.unit}" if score.unit else ""
+            cells = [
+                f"{number(mean, places)} [{number(low, places)}, {number(high, places)}]"
+                for mean, low, high, _ in found
+            ]
+            lines.append([f"{score.label}{unit} {ARROWS[score.better]}", *cells])
+        console.show(table(["", *self._columns], lines))
+        wrapped = int(self.values.get(("box_wraps", GIVEN), np.zeros(1)).sum())
+        if wrapped:
+            console.show(
+                f"\nIn {wrapped} of {len(self.cases)} cases the official box starts before the volume and wraps around "
+                "(box_wraps): ece is then\nthat of a wrong region, as it is in the challenge's own program."
+            )
