@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_probs, voxel_responses
+from mrcalib._rows import voxel_responses
+from mrcalib._validation import check_probs
 from mrcalib.metrics import ece_metric, gaussian_crps, threshold_dice_metric
 from mrcalib.protocols._box import annotation_box, wraps
 from mrcalib.protocols._top_label import official_top_label_ece
