@@ -27,7 +27,7 @@ from mrcalib.calibrators import (
 from mrcalib.calibrators._source import Source
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.exceptions import SaturationWarning
-from mrcalib.metrics import Metric, default_metrics, get_metric
+from mrcalib.metrics import Metric, default_metrics, get_metric, reliability_metric
 from mrcalib.resampling import (
     bca_interval,
     bootstrap_counts,
@@ -98,6 +98,8 @@ class Study:
         Cases, raters, voxels and protocol in a line.
     volume_unit : str
         "mL", or "voxels" where the spacing was not known.
+    curve : Metric
+        Whose ``statistics`` reliability diagrams are drawn from; it is in no table.
     """
 
     methods: tuple[str, ...]
@@ -112,6 +114,7 @@ class Study:
     random_state: int | None
     description: str
     volume_unit: str
+    curve: Metric
     _resampled: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False)
 
     # Values -----------------------------------------------------------------------------------------------------------
@@ -444,9 +447,11 @@ def compare(
     everyone = np.arange(len(cohort))
     folds = [everyone] if cv is None else splits(cohort.groups, cv, random_state)
     rows = [cohort.responses(case) for case in range(len(cohort))]
-    n_statistics = {m.name: m.statistics(rows[0]).size for m in scored}
+    curve = reliability_metric()
+    summed = {metric.name: metric for metric in (curve, *scored)}
+    n_statistics = {name: metric.statistics(rows[0]).size for name, metric in summed.items()}
     statistics = {
-        (name, m.name): np.full((len(cohort), n_statistics[m.name]), np.nan) for name in chosen for m in scored
+        (method, name): np.full((len(cohort), size), np.nan) for method in chosen for name, size in n_statistics.items()
     }
     fitted: dict[str, VoteCalibrator] = {}
     with warnings.catch_warnings(record=True) as caught:
@@ -455,7 +460,7 @@ def compare(
             for name, estimator in estimators.items():
                 for case in fold:
                     calibrated = rows[case].map(estimator.map_)
-                    for metric in scored:
+                    for metric in summed.values():
                         statistics[name, metric.name][case] = metric.statistics(calibrated)
             if progress is not None:
                 progress(number, len(folds))
@@ -482,6 +487,7 @@ def compare(
         random_state,
         description,
         unit,
+        summed[curve.name],
     )
 
 

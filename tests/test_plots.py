@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import NotFittedError
 
 from mrcalib import Cohort, HardLabelCalibrator, MHRIsotonicCalibrator, TemperatureScalingCalibrator, compare, tally
-from mrcalib.metrics import brier_metric, default_metrics, ece_metric, reliability_curve
+from mrcalib.metrics import brier_metric, ece_metric, reliability_curve, reliability_metric
 from mrcalib.plots import (
     CalibrationMapDisplay,
     CaseDisplay,
     MetricDisplay,
     ReliabilityDisplay,
-    reliability_metric,
     save_study_figures,
 )
 from mrcalib.plots._axes import _forward, _inverse, logit_decades
@@ -44,8 +43,7 @@ def cohort():
 
 @pytest.fixture(scope="module")
 def study(cohort):
-    metrics = [*default_metrics(), reliability_metric()]
-    return compare(cohort, methods=["none", "hard-label", "MHR"], metrics=metrics, n_resamples=100)
+    return compare(cohort, methods=["none", "hard-label", "MHR"], n_resamples=100)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +183,7 @@ class TestReliability:
                 ReliabilityDisplay.from_study(study, metric=name)
         with pytest.raises(ValueError, match="strategy must be one of 'uniform', 'logit'; got 'mass'"):
             ReliabilityDisplay.from_responses([cohort.responses(0)], strategy="mass")
-        with pytest.raises(ValueError, match="n_bins must be at least 1; got 0"):
+        with pytest.raises(ValueError, match="n_bins must be a whole number of at least 1; got 0"):
             reliability_metric(0)
         with pytest.raises(ValueError, match="rows of the same cases, at least one; got \\[0\\] cases"):
             ReliabilityDisplay.from_responses([])
@@ -398,7 +396,7 @@ class TestSaving:
 
     def test_what_a_study_lacks_is_left_out(self, cohort, tmp_path):
         study = compare(cohort, methods=["none"], metrics=[brier_metric()], n_resamples=10)
-        assert [path.name for path in save_study_figures(study, tmp_path)] == ["metrics.png"]
+        assert [path.name for path in save_study_figures(study, tmp_path)] == ["reliability.png", "reliability-logit.png", "metrics.png"]
         study = compare(cohort, methods=["none"], metrics=[ece_metric()], n_resamples=10)
         names = ["reliability.png", "reliability-logit.png", "metrics.png"]
         assert [path.name for path in save_study_figures(study, tmp_path)] == names

@@ -15,6 +15,7 @@ from mrcalib.metrics.calibration import (
 )
 from mrcalib.metrics.catalogue import default_metrics, get_metric
 from mrcalib.metrics.corp import CorpDecomposition, corp_decomposition
+from mrcalib.metrics.curve_metric import reliability_metric
 from mrcalib.metrics.ordinal import binomial_count_probs, ranked_probability_score
 from mrcalib.metrics.overlap import (
     majority_dice,
@@ -64,6 +65,7 @@ __all__ = [
     "multirater_ece",
     "ranked_probability_score",
     "reliability_curve",
+    "reliability_metric",
     "soft_dice",
     "soft_dice_metric",
     "threshold_dice",

@@ -5,7 +5,6 @@ imported when something is drawn; its global state (rcParams, pyplot's figures) 
 """
 
 from mrcalib.plots._case import CaseDisplay
-from mrcalib.plots._curves import reliability_metric
 from mrcalib.plots._maps import CalibrationMapDisplay
 from mrcalib.plots._metrics import MetricDisplay
 from mrcalib.plots._reliability import ReliabilityDisplay
@@ -16,6 +15,5 @@ __all__ = [
     "CaseDisplay",
     "MetricDisplay",
     "ReliabilityDisplay",
-    "reliability_metric",
     "save_study_figures",
 ]

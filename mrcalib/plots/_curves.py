@@ -4,81 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
-from mrcalib.grid import edges_of_uniform_bins
-from mrcalib.metrics import Metric, ReliabilityCurve, ece_metric
+from mrcalib.metrics import ReliabilityCurve
 from mrcalib.resampling import percentile_interval
 from mrcalib.responses import Responses
 
 __all__ = [
     "FEW_GROUPS",
-    "NAME",
-    "TINY",
     "CurveBand",
-    "Strategy",
     "band_of",
-    "bin_edges",
     "curve_of",
-    "reliability_metric",
     "split_rows",
 ]
 
 FloatArray = NDArray[np.float64]
-Strategy = Literal["uniform", "logit"]
 
-NAME = "reliability"
 FEW_GROUPS = 5
 """A bin that fewer groups reach is drawn hollow and without an interval: a bootstrap of so few says nothing."""
-TINY = float(np.finfo(np.float32).tiny)
-"""The bin of exact 0 ends here."""
-_LOGIT_END = 6.0  # decades towards 0 and towards 1 that logit bins cut
-
-
-def bin_edges(n_bins: int, strategy: str) -> tuple[float, ...]:
-    """Inner edges of ``n_bins`` bins of equal width, in p or in its logit, and a bin each for exact 0 and exact 1."""
-    check_choice("strategy", strategy, ("uniform", "logit"))
-    if n_bins < 1:
-        msg = f"n_bins must be at least 1; got {n_bins}."
-        raise ValueError(msg)
-    inner: Sequence[float] = edges_of_uniform_bins(n_bins)
-    if strategy == "logit":
-        z = np.linspace(-_LOGIT_END, _LOGIT_END, n_bins + 1)[1:-1]
-        inner = [float(np.float32(p)) for p in 1 / (1 + 10.0**-z)]
-    return (TINY, *inner, 1.0)
-
-
-def reliability_metric(n_bins: int = 50, strategy: Strategy = "logit") -> Metric:
-    """The sums that a reliability diagram of a study needs, as a metric for ``compare``.
-
-    Most voxels of a segmentation lie within 0.02 of 0 or 1, where the 50 bins of equal width of the usual metrics see a
-    single bin each. A study that is given this metric as well is drawn from its bins instead.
-
-    Parameters
-    ----------
-    n_bins : int, default=50
-        Bins of equal width in the logit between 1e-6 and 1 - 1e-6, next to one for exact 0 and one for exact 1.
-    strategy : {"logit", "uniform"}, default="logit"
-        Equal widths in the logit, or in the probability.
-
-    Returns
-    -------
-    Metric
-        Named "reliability"; its value is the raters' mean ECE with these bins.
-
-    Examples
-    --------
-    >>> from mrcalib.metrics import default_metrics
-    >>> metrics = [*default_metrics(), reliability_metric()]
-    >>> metrics[-1].label
-    'mean rater ECE (logit bins)'
-    """
-    metric = ece_metric(edges=bin_edges(n_bins, strategy), target="per-rater")
-    return replace(metric, name=NAME, label=f"{metric.label} ({strategy} bins)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

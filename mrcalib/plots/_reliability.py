@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib._rows import voxel_responses
 from mrcalib._validation import check_choice
 from mrcalib.metrics import ReliabilityCurve, ece_metric
+from mrcalib.metrics.curve_metric import TINY, Strategy, curve_edges
 from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes
-from mrcalib.plots._curves import FEW_GROUPS, NAME, TINY, CurveBand, Strategy, band_of, bin_edges, curve_of, split_rows
+from mrcalib.plots._curves import FEW_GROUPS, CurveBand, band_of, curve_of, split_rows
 from mrcalib.plots._display import GREY, Display, Scale, color_of, draw_caption, new_figure
 from mrcalib.resampling import bootstrap_counts
 from mrcalib.responses import Responses
@@ -94,8 +95,8 @@ class ReliabilityDisplay(Display):
         methods : sequence of str, optional
             The first method and "MHR" by default.
         metric : str, optional
-            The calibration error whose bins are shown: "reliability" (see ``reliability_metric``) if the study has it,
-            else "mean_rater_ece", else "mr_ece" (which does not tell the raters apart).
+            The calibration error whose bins are shown; "reliability" by default, whose 50 bins are even in the logit
+            (``mrcalib.metrics.reliability_metric``). "mr_ece" does not tell the raters apart.
 
         Returns
         -------
@@ -106,9 +107,8 @@ class ReliabilityDisplay(Display):
         ValueError
             If the study has no such method or metric, or the metric is not a calibration error of foreground probabilities.
         """
-        known = {m.name: m for m in study.metrics}
-        if metric is None:
-            metric = next((n for n in (NAME, "mean_rater_ece", "mr_ece") if n in known), "mr_ece")
+        known = {m.name: m for m in (*study.metrics, study.curve)}
+        metric = study.curve.name if metric is None else metric
         check_choice("metric", metric, tuple(known))
         chosen = _before_and_after(study) if methods is None else tuple(methods)
         for name in chosen:
@@ -236,7 +236,7 @@ class ReliabilityDisplay(Display):
             raise ValueError(msg)
         first = next(iter(by_name.values()))
         per_rater = all(case.present is not None for cases in by_name.values() for case in cases)
-        edges = bin_edges(n_bins, strategy)
+        edges = curve_edges(n_bins, strategy)
         metric = ece_metric(edges=edges, target="per-rater" if per_rater else "mhr")
         groups = [str(i) for i in range(n_cases)] if groups is None else list(groups)
         n_voxels = sum(float(case.count.sum()) for case in first)

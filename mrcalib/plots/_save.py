@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from mrcalib._validation import check_choice
 from mrcalib.calibrators import IdentityCalibrator
-from mrcalib.plots._curves import NAME
 from mrcalib.plots._display import new_figure, save_figure
 from mrcalib.plots._maps import CalibrationMapDisplay
 from mrcalib.plots._metrics import MetricDisplay
@@ -26,7 +25,7 @@ def save_study_figures(study: Study, folder: str | Path, *, formats: Sequence[st
     Parameters
     ----------
     study : Study
-        A logit diagram is finer near 0 and 1 if its metrics include ``reliability_metric()``.
+        As ``mrcalib.compare`` made it.
     folder : str or Path
         Created if need be; files of the same names are replaced, each at once.
     formats : sequence of str, default=("png",)
@@ -50,10 +49,9 @@ def save_study_figures(study: Study, folder: str | Path, *, formats: Sequence[st
         check_choice("format", kind, supported)
     figures = {}
     names = [metric.name for metric in study.metrics]
-    binned = [name for name in ("mean_rater_ece", "mr_ece", NAME) if name in names]
-    if binned:
-        figures["reliability"] = ReliabilityDisplay.from_study(study, metric=binned[0]).plot().figure_
-        figures["reliability-logit"] = ReliabilityDisplay.from_study(study).plot(scale="logit").figure_
+    binned = next((name for name in ("mean_rater_ece", "mr_ece") if name in names), None)
+    figures["reliability"] = ReliabilityDisplay.from_study(study, metric=binned).plot().figure_
+    figures["reliability-logit"] = ReliabilityDisplay.from_study(study).plot(scale="logit").figure_
     changing = {n: c for n, c in study.calibrators.items() if not isinstance(c, IdentityCalibrator)}
     if changing:
         maps = CalibrationMapDisplay.from_calibrators(changing)
@@ -61,9 +59,7 @@ def save_study_figures(study: Study, folder: str | Path, *, formats: Sequence[st
         left, right = figure.subplots(1, 2)
         maps.plot(left, legend=False)
         figures["calibration-maps"] = maps.plot(right, scale="logit").figure_
-    shown = [m.name for m in study.metrics if m.name != NAME]
-    if shown:
-        figures["metrics"] = MetricDisplay.from_study(study, shown).plot().figure_
+    figures["metrics"] = MetricDisplay.from_study(study, names).plot().figure_
     return [
         save_figure(figure, Path(folder) / f"{name}.{kind}") for name, figure in figures.items() for kind in formats
     ]
