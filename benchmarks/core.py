@@ -88,7 +88,9 @@ def timed(function: Callable[[], Any], repetitions: int) -> tuple[float, float]:
 def peak_bytes(code: str) -> int:
     """Rise of the peak resident size while ``work()`` of ``code`` runs, in a process of its own, after a first small call."""
     script = (
-        "import resource, sys\n" + code + "\nwarm()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nwork()\n"
+        "import resource, sys\n"
+        + code
+        + "\nwarm()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nwork()\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)"
     )
     return int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
@@ -209,14 +211,19 @@ def main() -> None:
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     result = {**header, "speed": rows, "memory": memory(), "start_up_seconds": start_up()}
-    lines = [f"| work ({n:,} voxels, 5 raters) | ns/voxel | spread | x floor | x faster than | peer |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"| work ({n:,} voxels, 5 raters) | ns/voxel | spread | x floor | x faster than | peer |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         ratio = "" if np.isnan(row["times_faster_than_peer"]) else f"{row['times_faster_than_peer']:.1f}"
-        lines.append(
-            f"| {row['work']} | {row['ns_per_voxel']:.2f} | {row['spread_ns']:.2f} | {row['times_floor']:.1f} | {ratio} | {row['peer']} |"
-        )
+        time_, spread, floor = row["ns_per_voxel"], row["spread_ns"], row["times_floor"]
+        lines.append(f"| {row['work']} | {time_:.2f} | {spread:.2f} | {floor:.1f} | {ratio} | {row['peer']} |")
     lines += ["", "| voxels | input, MB | peak extra, MB (fit on the grid) |", "|---|---|---|"]
-    lines += [f"| {r['n_voxels']:,} | {r['input_bytes'] / 1e6:.0f} | {r['peak_extra_bytes'] / 1e6:.1f} |" for r in result["memory"]]
+    lines += [
+        f"| {r['n_voxels']:,} | {r['input_bytes'] / 1e6:.0f} | {r['peak_extra_bytes'] / 1e6:.1f} |"
+        for r in result["memory"]
+    ]
     lines += ["", "| new process | seconds |", "|---|---|"]
     lines += [f"| {name} | {seconds:.2f} |" for name, seconds in result["start_up_seconds"].items()]
     print("\n".join(lines))

@@ -19,9 +19,12 @@ def refuse_probs(probs: NDArray[Any], refused: int, case: str | None, *, droppab
     """Raise for ``refused`` probabilities that are NaN or outside [0, 1]; ``droppable`` where ``invalid=`` is an option."""
     n_nan = int(np.isnan(probs).sum())
     low, high = (float(np.nanmin(probs)), float(np.nanmax(probs))) if n_nan < probs.size else (np.nan, np.nan)
-    what = f"{refused} of {probs.size} voxels are not, {n_nan} of them NaN, the others between {low:g} and {high:g}"
+    what = f"{refused} of {probs.size} voxels are not, {n_nan} of them NaN, all others between {low:g} and {high:g}"
     if n_nan < refused and low >= -1e-5 and high <= 1 + 1e-5:
         hint = "that looks like rounding: clip them with np.clip(probs, 0, 1)"
+    elif n_nan < refused and low >= 0 and 1.5 < high <= 255:
+        scale = 100 if high <= 100 else 255
+        hint = f"divide by {scale} what is stored on that scale; if these are logits, pass scipy.special.expit(logits)"
     elif n_nan < refused:
         hint = "if these are logits, pass scipy.special.expit(logits)"
     else:

@@ -18,9 +18,11 @@ WORTH_A_THREAD = 1 << 20
 def over_runs(work: Callable[[int, int], T], n_voxels: int, n_jobs: int | None = None) -> list[T]:
     """``work(start, stop)`` for equal runs of voxels, one a thread, in order.
 
-    ``n_jobs`` None takes as many threads as there are processors, and no more than give each a million voxels.
+    ``n_jobs`` None takes as many threads as there are processors, and no more than give each a million voxels; -1 takes as
+    many as there are processors.
     """
-    n = min(_n_processors(), n_voxels // WORTH_A_THREAD) if n_jobs is None else min(n_jobs, n_voxels)
+    wanted = _n_processors() if n_jobs is None or n_jobs < 0 else n_jobs
+    n = min(wanted, n_voxels // WORTH_A_THREAD if n_jobs is None else n_voxels)
     if n <= 1:
         return [work(0, n_voxels)]
     bounds = np.linspace(0, n_voxels, n + 1).astype(int).tolist()

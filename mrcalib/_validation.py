@@ -186,6 +186,8 @@ def check_voxels(
         msg = "probs must be an array of voxels; got a single number."
         raise ValueError(msg)
     order: Order = "F" if p.flags.f_contiguous and not p.flags.c_contiguous else "C"
+    if soft and isinstance(raters, list | tuple) and len(raters) == 1:
+        raters = raters[0]
     target = None if _is_list_of_masks(raters) else np.asarray(raters)
     if not soft and target is not None:
         _refuse_swapped(p, target)
@@ -231,7 +233,7 @@ def check_voxels(
 
 def _check_roi(inside: NDArray[Any] | None, case: str | None) -> NDArray[np.bool_] | None:
     if inside is not None and inside.dtype != np.bool_ and not np.isin(np.unique(inside), (0, 1)).all():
-        msg = f"roi must hold 0 and 1 only{of_case(case)}; got {inside.dtype} values up to {inside.max():g}."
+        msg = f"roi must hold 0 and 1 only{of_case(case)}; got {inside.dtype} values up to {inside.max():g}; pass roi > 0."
         raise ValueError(msg)
     return None if inside is None else inside.astype(bool, copy=False)
 
@@ -276,7 +278,8 @@ def _refuse_swapped(probs: NDArray[Any], target: NDArray[Any]) -> None:
         return
     every = slice(None, None, max(1, probs.size // SAMPLE))
     some_probs, some_target = probs.reshape(-1)[every], target.reshape(-1)[every]
-    if np.isin(some_probs, (0, 1)).all() and ((some_target > 0) & (some_target < 1)).any():
+    suspicious = np.isin(some_probs, (0, 1)).all() and ((some_target > 0) & (some_target < 1)).any()
+    if suspicious and np.isin(probs, (0, 1)).all():
         msg = (
             "probs hold only 0 and 1 and raters fractions: the arguments look swapped; they are (probs, raters). "
             "If raters are an average indeed, pass soft=True."

@@ -173,7 +173,8 @@ class ProbabilityGrid:
     ) -> NDArray[np.float64]:
         """Sum of p over voxels that were counted in ``bins`` with a total ``excess`` over the bins' feet.
 
-        The voxels' exact sum, rounded once to float64, except that each voxel in (0, 2**-32) counts as 2**-33.
+        The voxels' exact sum, rounded to float64 (below 2**29 voxels a bin once), except that each voxel in the bin of
+        (0, 2**-32) counts as 2**-33.
         """
         foot, unit = self._feet
         folded = count * foot[bins] + excess * unit[bins]

@@ -45,7 +45,7 @@ class CalibrationMap:
         Parameters
         ----------
         probs : array_like of float
-            Probabilities in [0, 1], of any shape; NaN stays NaN.
+            Probabilities in [0, 1], of any shape; NaN stays NaN, and what is masked stays masked.
 
         Returns
         -------
@@ -58,6 +58,9 @@ class CalibrationMap:
         TypeError
             If ``probs`` are not floating-point.
         """
+        if np.ma.isMaskedArray(probs):
+            hidden = np.ma.getmaskarray(probs)
+            return np.ma.MaskedArray(self(np.ma.filled(probs, 0.0)), hidden)
         array = check_probs(probs)
         order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         flat = array.ravel(order=order)
@@ -330,7 +333,11 @@ def map_from_dict(values: dict[str, Any]) -> CalibrationMap:
     if kind not in _KINDS:
         msg = f"Unknown kind of calibration map {kind!r}; this mrcalib knows {', '.join(map(repr, _KINDS))}."
         raise ValueError(msg)
-    return _KINDS[kind](**fields)
+    try:
+        return _KINDS[kind](**fields)
+    except TypeError as error:
+        msg = f"A calibration map of kind {kind!r} has other fields than {', '.join(fields)}."
+        raise ValueError(msg) from error
 
 
 def mean_of_maps(maps: Sequence[PiecewiseLinearMap], weights: ArrayLike | None = None) -> PiecewiseLinearMap:
@@ -343,6 +350,9 @@ def mean_of_maps(maps: Sequence[PiecewiseLinearMap], weights: ArrayLike | None =
     array([0.25])
     """
     w = np.ones(len(maps)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not maps or w.shape != (len(maps),) or not w.sum() > 0 or len({m.keep_zero for m in maps}) > 1:
+        msg = "mean_of_maps needs at least one map, all of the same keep_zero, and a weight for each, not all 0."
+        raise ValueError(msg)
     x = np.unique(np.concatenate([m.x for m in maps]))
     y = sum(weight * np.interp(x, m.x, m.y) for weight, m in zip(w / w.sum(), maps, strict=True))
     return PiecewiseLinearMap(x, np.maximum.accumulate(np.clip(y, 0.0, 1.0)), keep_zero=maps[0].keep_zero)

@@ -95,10 +95,12 @@ class Tally:
                 msg = f"Cannot merge tallies with different {what}: {_short(mine)} and {_short(theirs)}."
                 if what == "raters":
                     msg += " Name all raters of the study with with_raters() first; those without answers are missing."
+                if what == "strata":
+                    msg += " Name all strata of the study with strata_names=."
                 raise ValueError(msg)
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally.sum([self, other])
+    def __add__(self, other: object) -> Tally:
+        return Tally.sum([self, other]) if isinstance(other, Tally) else NotImplemented
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tally):

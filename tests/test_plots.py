@@ -395,11 +395,15 @@ class TestSaving:
         assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths[::2])
 
     def test_what_a_study_lacks_is_left_out(self, cohort, tmp_path):
-        study = compare(cohort, methods=["none"], metrics=[brier_metric()], n_resamples=10)
-        assert [path.name for path in save_study_figures(study, tmp_path)] == ["reliability.png", "reliability-logit.png", "metrics.png"]
-        study = compare(cohort, methods=["none"], metrics=[ece_metric()], n_resamples=10)
         names = ["reliability.png", "reliability-logit.png", "metrics.png"]
+        study = compare(cohort, methods=["none"], metrics=[brier_metric()], n_resamples=10)
         assert [path.name for path in save_study_figures(study, tmp_path)] == names
+        study = compare(cohort, methods=["none", "MHR"], metrics=[ece_metric()], n_resamples=10)
+        assert [path.name for path in save_study_figures(study, tmp_path)] == [
+            *names[:2],
+            "calibration-maps.png",
+            names[2],
+        ]
 
     def test_unknown_format_leaves_nothing(self, study, tmp_path):
         with pytest.raises(ValueError, match=r"format must be one of .*'png'.*; got 'bmp'"):

@@ -22,8 +22,8 @@ SURFACE = {
         CorpDecomposition Metric ReliabilityCurve auc auc_metric average_calibration_error binomial_count_probs
         brier_metric brier_score corp_decomposition default_metrics ece_metric expected_calibration_error gaussian_crps
         get_metric log_loss log_loss_metric majority_dice majority_dice_metric maximum_calibration_error mean_rater_ece
-        multirater multirater_ece ranked_probability_score reliability_curve reliability_metric soft_dice soft_dice_metric threshold_dice
-        threshold_dice_metric volume_bias volume_bias_metric volume_crps volume_crps_metric volume_error
+        multirater multirater_ece ranked_probability_score reliability_curve reliability_metric soft_dice soft_dice_metric
+        threshold_dice threshold_dice_metric volume_bias volume_bias_metric volume_crps volume_crps_metric volume_error
         volume_error_metric""",
     "mrcalib.io": """
         Case Geometry LoadOptions LoadedCase Source Volume atomic_write discover read_labels read_manifest
