@@ -183,9 +183,10 @@ class PiecewiseLinearMap(CalibrationMap):
         object.__setattr__(self, "y", y)
 
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
-        from mrcalib._kernels.interpolation import interpolate
+        from mrcalib._kernels.interpolation import BLOCK, interpolate
 
-        return bool(interpolate(probs, *self._tables(), out))
+        nearer = None if probs.dtype == np.float32 else np.empty(BLOCK, np.int32)
+        return bool(interpolate(probs, *self._tables(), nearer, out))
 
     def _tables(self) -> tuple[NDArray[np.uint32], FloatArray]:
         """What the kernel looks up: the segment at which a key's search begins, and the segments; made once."""

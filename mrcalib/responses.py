@@ -138,6 +138,13 @@ class PooledResponses:
             total(self.votes, other.votes),
         )
 
+    def over_raters(self, sums: FloatArray, rater_weight: FloatArray | None = None) -> FloatArray:
+        """``sums`` (n_raters, n_bins) added over raters, weighted; without BLAS, whose threads go on spinning afterwards."""
+        if rater_weight is None:
+            return sums.sum(axis=0)
+        total: FloatArray = np.einsum("r,rb->b", rater_weight, sums)
+        return total
+
     def mean_response(self, rater_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean probability, weight and mean response of each occupied bin, over (voxel, rater) pairs.
 
@@ -156,15 +163,14 @@ class PooledResponses:
         ValueError
             If no rater of positive weight answered anywhere.
         """
-        scale = np.ones(self.n_raters) if rater_weight is None else rater_weight
-        weight = scale @ self.weight
+        weight = self.over_raters(self.weight, rater_weight)
         occupied = weight > 0
         if not occupied.any():
             msg = "There is nothing to fit: no rater of positive weight answered at any voxel."
             raise ValueError(msg)
         weight = weight[occupied]
-        prob = np.clip((scale @ self.prob_sum)[occupied] / weight, 0.0, 1.0)
-        response = np.clip((scale @ self.votes)[occupied] / weight, 0.0, 1.0)
+        prob = np.clip(self.over_raters(self.prob_sum, rater_weight)[occupied] / weight, 0.0, 1.0)
+        response = np.clip(self.over_raters(self.votes, rater_weight)[occupied] / weight, 0.0, 1.0)
         if np.any(np.diff(prob) <= 0):  # neighbouring bins whose means are equal up to rounding
             prob, index = np.unique(np.maximum.accumulate(prob), return_inverse=True)
             merged, votes = np.bincount(index, weight), np.bincount(index, weight * response)

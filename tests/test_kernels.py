@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import isotonic_regression
 from strategies import SMALL_GRID, SPECIAL, knots, probabilities, responses_and_weights
 
-from mrcalib._kernels.interpolation import interpolate
+from mrcalib._kernels.interpolation import BLOCK, interpolate
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib._kernels.tallying import add_counts, find_keys, push_bit
 from mrcalib.grid import ProbabilityGrid
@@ -42,7 +42,8 @@ def fit(y, w, kernel=pool_adjacent_violators):
 
 def evaluate(p, x, y, kernel=interpolate):
     out = np.empty_like(p)
-    suspect = kernel(p, *PiecewiseLinearMap(x, y)._tables(), out)
+    nearer = None if p.dtype == np.float32 else np.empty(BLOCK, np.int32)
+    suspect = kernel(p, *PiecewiseLinearMap(x, y)._tables(), nearer, out)
     return out, bool(suspect)
 
 

@@ -23,12 +23,13 @@ def smallest_of_keys() -> Any:
 
 
 @kernel
-def interpolate(p: Any, segment: Any, table: Any, out: Any) -> bool:
+def interpolate(p: Any, segment: Any, table: Any, nearer: Any, out: Any) -> bool:
     """``np.interp`` of p in [0, 1]; return whether some p was NaN (it stays NaN) or outside [0, 1] (its result is void).
 
     Row j of ``table`` is the segment from knot j - 1: (x, y, slope, x of the next knot). ``segment[key]`` is the row in which
-    the walk to the right one begins; it is a step at most for all but a few probabilities. Where float32 does not hold
-    min(p, 1 - p), the key is of a number on the near side of p, so that the walk never begins too far.
+    the walk to the right one begins; it is a step at most for all but a few probabilities. ``nearer`` is None for float32.
+    For float64 it is room for BLOCK numbers: where float32 does not hold min(p, 1 - p), the key is taken of a number on the
+    near side of p, so that the walk never begins too far.
     """
     folded = np.empty(BLOCK, np.float32)
     bits = folded.view(np.uint32)
@@ -43,14 +44,17 @@ def interpolate(p: Any, segment: Any, table: Any, out: Any) -> bool:
         for i in range(x.size):
             complement = x.dtype.type(1) - x[i]
             folded[i] = np.float32(complement if complement < x[i] else x[i])
+        if nearer is not None:
+            for i in range(x.size):
+                upper = x[i] > 0.5
+                q = 1 - x[i] if upper else x[i]
+                nearer[i] = -1 if not upper and folded[i] > q else 1 if upper and folded[i] < q else 0
+            for i in range(x.size):
+                bits[i] = np.uint32(bits[i] + nearer[i])
         for i in range(x.size):
-            upper = x[i] > 0.5
-            q = x.dtype.type(1) - x[i] if upper else x[i]
-            near = bits[i] + (one if upper and folded[i] < q else none) - (one if not upper and folded[i] > q else none)
-            top = near >> np.uint32(23 - KEY_BITS)
-            top = refused if top > refused else top
+            top = min(np.uint32(bits[i] >> np.uint32(23 - KEY_BITS)), refused)
             bad |= one if top == refused else none
-            keys[i] = top + top + (one if upper else none)
+            keys[i] = np.uint32(top + top) + (one if x[i] > x.dtype.type(0.5) else none)
         for i in range(x.size):
             value = np.float64(x[i])
             j = segment[keys[i]]

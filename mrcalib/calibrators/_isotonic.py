@@ -76,8 +76,7 @@ def _bins_to_open(
     minorant, no voxel in the bin can be a vertex. The exact minorant lies below the coarse one, so where it turns at a bin's
     edge the coarse one turns too: the extremes of the bins on both sides are the exact ends of its blocks.
     """
-    scale = np.ones(pooled.n_raters) if rater_weight is None else rater_weight
-    weight, votes = scale @ pooled.weight, scale @ pooled.votes
+    weight, votes = (pooled.over_raters(sums, rater_weight) for sums in (pooled.weight, pooled.votes))
     occupied = weight > 0
     w, v = weight[occupied], votes[occupied]
     fitted = isotonic(v / w, w)
@@ -100,8 +99,7 @@ def _equal_bins(source: Source, rater_weight: FloatArray | None, n_bins: int, *,
     """
 
     def cumulated(pooled: PooledResponses) -> FloatArray:
-        scale = np.ones(pooled.n_raters) if rater_weight is None else rater_weight
-        return np.cumsum(scale @ (pooled.votes if of_votes else pooled.weight))
+        return np.cumsum(pooled.over_raters(pooled.votes if of_votes else pooled.weight, rater_weight))
 
     coarse = cumulated(source.pooled)
     ranks = np.arange(1, n_bins) * coarse[-1] / n_bins
