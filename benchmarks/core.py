@@ -3,7 +3,7 @@
     python benchmarks/core.py                     # 1e7 voxels, 5 raters; a few minutes
     python benchmarks/core.py --voxels 1e6 --out /tmp/core
 
-All figures are ratios measured in one process. Medians of the repetitions; peers that take longer than six seconds run once.
+All figures are ratios measured in one process: medians of repetitions that take turns.
 The data are synthetic, as in the table's header: coherent volumes of saturated logits, mostly exact zeros, five correlated
 raters; the ratios depend on that coherence, so the same voxels in random order are timed too.
 """
@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,19 @@ def _read(probs: Any, masks: Any) -> Any:
     return total, seen
 
 
-def timed(function: Callable[[], Any], repetitions: int) -> tuple[float, float]:
-    """Median and spread (max - min) of the time in seconds; a first call longer than six seconds is the only one."""
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-        if times[0] > 6:
-            break
-    return float(np.median(times)), max(times) - min(times)
+def timed(work: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, tuple[float, float]]:
+    """Median and spread (max - min) of the seconds of each piece of work.
+
+    All are called once to warm up and then in turns, so that what disturbs the machine disturbs all of them alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(repetitions + 1):
+        for name, function in work.items():
+            start = time.perf_counter()
+            function()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: (float(np.median(t)), max(t) - min(t)) for name, t in times.items()}
 
 
 def peak_bytes(code: str) -> int:
@@ -118,14 +122,16 @@ def start_up() -> dict[str, float]:
     def once(arguments: list[str]) -> None:
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
-    return {name: timed(lambda a=arguments: once(a), 5)[0] for name, arguments in commands.items()}  # type: ignore[misc]
+    return {name: median for name, (median, _) in timed({n: partial(once, a) for n, a in commands.items()}, 5).items()}
 
 
 def measure(n_voxels: int, repetitions: int) -> list[dict[str, Any]]:
     """A row for each piece of work: nanoseconds a voxel, times the floor, and times faster than its peer."""
     from sklearn.isotonic import IsotonicRegression
 
-    np.ones(400 * n_voxels, np.uint8)  # a virtual machine gets its memory from the host now, not while something is timed
+    np.ones(
+        400 * n_voxels, np.uint8
+    )  # a virtual machine gets its memory from the host now, not while something is timed
     probs, masks = volumes(n_voxels)
     order = np.random.default_rng(1).permutation(n_voxels)
     shuffled, shuffled_masks = probs[order], np.ascontiguousarray(masks[:, order])
@@ -160,9 +166,7 @@ def measure(n_voxels: int, repetitions: int) -> list[dict[str, Any]]:
         "transform: np.interp, shuffled voxels": (lambda: np.interp(shuffled, grid.map_.x, grid.map_.y), None),
         "ECE of 5 raters: numpy": (lambda: numpy_ece(probs, masks), None),
     }
-    for function, _ in work.values():
-        function()
-    seconds = {name: timed(function, repetitions) for name, (function, _) in work.items()}
+    seconds = timed({name: function for name, (function, _) in work.items()}, repetitions)
     floor = seconds["floor: read all inputs"][0]
     return [
         {
@@ -203,7 +207,7 @@ def memory() -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voxels", type=float, default=1e7)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=11)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "core")
     args = parser.parse_args()
     n = int(args.voxels)

@@ -13,7 +13,7 @@ from mrcalib._refusals import refuse_labels
 
 __all__ = ["CHUNK", "Chunk", "Order", "Voxels", "bit_masks"]
 
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 
 Order = Literal["C", "F"]
 

@@ -182,6 +182,10 @@ class PiecewiseLinearMap(CalibrationMap):
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
 
+    @property
+    def reachable(self) -> tuple[float, float]:
+        return 0.0 if self.keep_zero else float(self.y[0]), float(self.y[-1])
+
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         from mrcalib._kernels.interpolation import BLOCK, interpolate
 
