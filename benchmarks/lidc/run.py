@@ -1,6 +1,6 @@
 """Compare all methods on the LIDC lung nodules, by patient; write the tables that README.md beside this file discusses.
 
-    python benchmarks/lidc/run.py                  # finds ../shared/data/lidc_cases, or that of MRCALIB_SHARED
+python benchmarks/lidc/run.py                  # finds ../shared/data/lidc_cases, or that of MRCALIB_SHARED
 """
 
 import os
