@@ -140,9 +140,7 @@ class PooledResponses:
 
     def over_raters(self, sums: FloatArray, rater_weight: FloatArray | None = None) -> FloatArray:
         """``sums`` (n_raters, n_bins) added over raters, weighted; without BLAS, whose threads go on spinning afterwards."""
-        if rater_weight is None:
-            return sums.sum(axis=0)
-        total: FloatArray = np.einsum("r,rb->b", rater_weight, sums)
+        total: FloatArray = sums.sum(axis=0) if rater_weight is None else np.einsum("r,rb->b", rater_weight, sums)
         return total
 
     def mean_response(self, rater_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
