@@ -3,7 +3,7 @@
     python benchmarks/core.py                     # 1e7 voxels, 5 raters; a few minutes
     python benchmarks/core.py --voxels 1e6 --out /tmp/core
 
-All figures are ratios measured in one process: medians of repetitions that take turns.
+All figures are ratios measured in one process: medians of the repetitions.
 The data are synthetic, as in the table's header: coherent volumes of saturated logits, mostly exact zeros, five correlated
 raters; the ratios depend on that coherence, so the same voxels in random order are timed too.
 """
@@ -74,18 +74,24 @@ def _read(probs: Any, masks: Any) -> Any:
     return total, seen
 
 
-def timed(work: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, tuple[float, float]]:
-    """Median and spread (max - min) of the seconds of each piece of work.
+def timed(
+    work: dict[str, Callable[[], Any]], repetitions: int, order: str = "blocks"
+) -> dict[str, tuple[float, float]]:
+    """Median and spread (max - min) of the seconds of each piece of work, each called once to warm up.
 
-    All are called once to warm up and then in turns, so that what disturbs the machine disturbs all of them alike.
+    In "blocks" the repetitions of a piece follow each other; in "turns" all pieces alternate, which leaves caches cold and the
+    second processor asleep before each call.
     """
     times: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(repetitions + 1):
-        for name, function in work.items():
-            start = time.perf_counter()
-            function()
-            if turn:
-                times[name].append(time.perf_counter() - start)
+    for function in work.values():
+        function()
+    names = [name for name in work for _ in range(repetitions)] if order == "blocks" else list(work) * repetitions
+    for i, name in enumerate(names):
+        if order == "blocks" and (i == 0 or names[i - 1] != name):
+            work[name]()
+        start = time.perf_counter()
+        work[name]()
+        times[name].append(time.perf_counter() - start)
     return {name: (float(np.median(t)), max(t) - min(t)) for name, t in times.items()}
 
 
@@ -125,7 +131,7 @@ def start_up() -> dict[str, float]:
     return {name: median for name, (median, _) in timed({n: partial(once, a) for n, a in commands.items()}, 5).items()}
 
 
-def measure(n_voxels: int, repetitions: int) -> list[dict[str, Any]]:
+def measure(n_voxels: int, repetitions: int, sequence: str) -> list[dict[str, Any]]:
     """A row for each piece of work: nanoseconds a voxel, times the floor, and times faster than its peer."""
     from sklearn.isotonic import IsotonicRegression
 
@@ -166,7 +172,7 @@ def measure(n_voxels: int, repetitions: int) -> list[dict[str, Any]]:
         "transform: np.interp, shuffled voxels": (lambda: np.interp(shuffled, grid.map_.x, grid.map_.y), None),
         "ECE of 5 raters: numpy": (lambda: numpy_ece(probs, masks), None),
     }
-    seconds = timed({name: function for name, (function, _) in work.items()}, repetitions)
+    seconds = timed({name: function for name, (function, _) in work.items()}, repetitions, sequence)
     floor = seconds["floor: read all inputs"][0]
     return [
         {
@@ -208,16 +214,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voxels", type=float, default=1e7)
     parser.add_argument("--repetitions", type=int, default=11)
+    parser.add_argument("--order", choices=("blocks", "turns"), default="blocks")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "core")
     args = parser.parse_args()
     n = int(args.voxels)
-    rows = measure(n, args.repetitions)
+    rows = measure(n, args.repetitions, args.order)
     header = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.now(UTC).date().isoformat(),
         "voxels": n,
         "raters": 5,
         "repetitions": args.repetitions,
+        "order": args.order,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_cpu()}",
         "versions": {m.__name__: m.__version__ for m in (mrcalib, np, scipy, sklearn, numba)}
         | {"python": platform.python_version()},
