@@ -45,9 +45,14 @@ class Cells(NamedTuple):
             starts = np.flatnonzero(np.append(True, np.any([np.diff(c) != 0 for c in names], axis=0)))
             names = [c[starts] for c in names]
             sums = [np.add.reduceat(c[order], starts) for c in sums]
-        for column in (*names, *sums):
+        return cls.in_order(*names, *sums)
+
+    @classmethod
+    def in_order(cls, *columns: IntArray) -> Cells:
+        """Cells that are different and in ascending order already."""
+        for column in columns:
             column.flags.writeable = False
-        return cls(*names, *sums)
+        return cls(*columns)
 
     @classmethod
     def empty(cls) -> Cells:
@@ -57,9 +62,11 @@ class Cells(NamedTuple):
 
     @classmethod
     def merge(cls, parts: Sequence[Cells]) -> Cells:
-        """The cells of all parts."""
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else list(cls.empty())
-        return cls.of(*columns)
+        """The cells of all parts, each of which is in order already."""
+        occupied = [part for part in parts if part.bin.size]
+        if len(occupied) < 2:
+            return occupied[0] if occupied else cls.empty()
+        return cls.of(*(np.concatenate(column) for column in zip(*occupied, strict=True)))
 
     def where(self, rows: NDArray[np.bool_]) -> Cells:
         """Some of the cells."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._cells import Cells
-from mrcalib._kernels.tallying import add_counts, find_keys, push_bit
+from mrcalib._kernels.tallying import add_counts, find_keys, pack_bits
 from mrcalib._threads import over_runs
 from mrcalib._voxels import CHUNK, Chunk, Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
@@ -72,18 +72,14 @@ def _count_dense(voxels: Voxels, grid: ProbabilityGrid, start: int, stop: int) -
             bins, marked = np.nonzero(table[:, :, 0])
             count, total = table[bins, marked].T
             ones = np.ones(bins.size, np.int64)
-            rest.add(Cells(stratum * ones, bins, present_raters * ones, marked, count, total))
+            rest.add(Cells.in_order(stratum * ones, bins, present_raters * ones, marked, count, total))
     return rest.cells(), refused
 
 
 def _pack(voxels: Voxels, chunk: Chunk, out: NDArray[np.uint8]) -> None:
     """Rater r's answers into bit r of ``out``."""
-    out[:] = 0
-    for r in range(len(chunk.masks) - 1, -1, -1):
-        if chunk.masks[r].size == 0:
-            np.add(out, out, out=out)
-        elif push_bit(chunk.masks[r], out) > 1:
-            voxels.refuse_labels(r)
+    if pack_bits(tuple(chunk.masks), out) > 1:
+        voxels.refuse_labels(next(r for r, mask in enumerate(chunk.masks) if mask.max(initial=0) > 1))
 
 
 def _count_sparse(voxels: Voxels, grid: ProbabilityGrid, start: int, stop: int) -> tuple[Cells, int]:

@@ -27,9 +27,9 @@ def find_keys(p, n_mantissa, keys, excess):
         excess[i] = rest if q >= TINY else 0
 
 
-def push_bit(mask, out):
-    out[:] = (2 * out.astype(int) + mask).astype(np.uint8)
-    return np.bitwise_or.reduce(mask, initial=0)
+def pack_bits(masks, out):
+    out[:] = sum((mask.astype(int) << r for r, mask in enumerate(masks) if mask.size), np.zeros(out.size, int))
+    return np.bitwise_or.reduce(np.concatenate(masks), initial=0)
 
 
 def add_counts(p, keys, excess, columns, first, lower, table):  # noqa: PLR0917 - as the kernel

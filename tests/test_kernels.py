@@ -15,7 +15,7 @@ from strategies import SMALL_GRID, SPECIAL, knots, probabilities, responses_and_
 
 from mrcalib._kernels.interpolation import BLOCK, interpolate
 from mrcalib._kernels.pava import pool_adjacent_violators
-from mrcalib._kernels.tallying import add_counts, find_keys, push_bit
+from mrcalib._kernels.tallying import add_counts, find_keys, pack_bits
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap
 
@@ -68,19 +68,29 @@ def test_find_keys_passes_over_block_ends(rng):
         np.testing.assert_array_equal(mine, plain)
 
 
-def test_push_bit_packs_raters_and_tells_of_other_labels():
-    out = np.array([0, 1, 3, 127], np.uint8)
-    assert push_bit(np.array([1, 0, 1, 1], np.uint8), out) == 1
-    assert out.tolist() == [1, 2, 7, 255]
-    assert push_bit(np.array([0, 0, 2], np.uint8), np.zeros(3, np.uint8)) == 2
-    assert push_bit(np.zeros(3, np.uint8), np.zeros(3, np.uint8)) == 0
+def test_pack_bits_packs_raters_and_tells_of_other_labels():
+    out = np.full(4, 9, np.uint8)
+    ones, none = np.array([1, 0, 1, 1], np.uint8), np.empty(0, np.uint8)
+    assert pack_bits((ones, none, np.array([0, 1, 1, 0], np.uint8)), out) == 1
+    assert out.tolist() == [1, 4, 5, 1]
+    assert pack_bits((np.array([0, 0, 2], np.uint8),), np.zeros(3, np.uint8)) == 2
+    assert pack_bits((np.zeros(3, np.uint8),), np.ones(3, np.uint8)) == 0
 
 
-@given(st.integers(0, 30).flatmap(lambda n: st.tuples(*[arrays(np.uint8, n, elements=st.integers(0, 127))] * 2)))
-def test_push_bit_equals_its_twin(pair):
-    mask, out = pair[0] % 2, pair[1]
-    mine, plain = out.copy(), out.copy()
-    assert push_bit(mask, mine) == reference.push_bit(mask, plain)
+@given(st.integers(0, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_pack_bits_equals_its_twin(n, n_raters, seed):
+    rng = np.random.default_rng(seed)
+    masks = tuple(rng.integers(0, 2, n if rng.random() < 0.8 else 0).astype(np.uint8) for _ in range(n_raters))
+    mine, plain = np.empty((2, n), np.uint8)
+    assert pack_bits(masks, mine) == reference.pack_bits(masks, plain)
+    np.testing.assert_array_equal(mine, plain)
+
+
+def test_pack_bits_passes_over_block_ends():
+    rng = np.random.default_rng(0)
+    masks = tuple(rng.integers(0, 2, 5000).astype(np.uint8) for _ in range(5))
+    mine, plain = np.empty((2, 5000), np.uint8)
+    assert pack_bits(masks, mine) == reference.pack_bits(masks, plain) == 1
     np.testing.assert_array_equal(mine, plain)
 
 
@@ -233,7 +243,7 @@ def test_every_kernel_gives_the_serial_answer_from_eight_threads_at_once(rng):
 
     def one_of_each(_):
         packed = columns.copy()
-        seen = push_bit(columns % 2, packed)
+        seen = pack_bits((columns % 2, columns // 2 % 2), packed)
         refused, table = counted(add_counts, p, columns, 8, SMALL_GRID)
         fitted, n_blocks = fit(y, w)
         return seen, packed, refused, table, fitted, n_blocks, *evaluate(p, x, values)

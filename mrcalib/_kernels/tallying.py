@@ -40,12 +40,21 @@ def find_keys(p: Any, n_mantissa: Any, keys: Any, excess: Any) -> None:
 
 
 @kernel
-def push_bit(mask: Any, out: Any) -> Any:
-    """Shift ``out`` left by one bit and put ``mask`` into the lowest; return the bitwise or of the mask's values."""
+def pack_bits(masks: Any, out: Any) -> Any:
+    """Put mask r of a tuple into bit r of ``out``, an empty mask as 0; return the bitwise or of all values."""
     seen = np.uint8(0)
-    for i in range(out.size):
-        seen |= mask[i]
-        out[i] = out[i] + out[i] + mask[i]
+    for start in range(0, out.size, BLOCK):
+        packed = out[start : start + BLOCK]
+        packed[:] = 0
+        for r in range(len(masks) - 1, -1, -1):
+            mask = masks[r][start : start + BLOCK]
+            if mask.size == 0:
+                for i in range(packed.size):
+                    packed[i] = packed[i] + packed[i]
+                continue
+            for i in range(packed.size):
+                seen |= mask[i]
+                packed[i] = packed[i] + packed[i] + mask[i]
     return seen
 
 
