@@ -253,3 +253,14 @@ def test_every_kernel_gives_the_serial_answer_from_eight_threads_at_once(rng):
         for result in pool.map(one_of_each, range(32)):
             for mine, plain in zip(result, serial, strict=True):
                 np.testing.assert_array_equal(mine, plain)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("first", [0.0, 1e-310, 0.2])
+def test_interpolate_passes_over_blocks_of_zeros(dtype, first):
+    x, y = np.array([first, 0.5, 1.0]), np.array([0.1, 0.6, 0.9])
+    p = np.zeros(3 * BLOCK, dtype)
+    p[BLOCK + 7], p[-1] = 0.4, 1.0
+    got, suspect = evaluate(p, x, y)
+    assert not suspect
+    np.testing.assert_array_equal(got, np.interp(p, x, y).astype(dtype))

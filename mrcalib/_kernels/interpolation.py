@@ -6,7 +6,7 @@ import numpy as np
 
 from mrcalib._kernels._compile import kernel
 
-BLOCK = 1024
+BLOCK = 512
 KEY_BITS = 8  # of the significand of min(p, 1 - p): 256 keys an octave
 N_KEYS = 2 * ((126 << KEY_BITS) + 2)
 
@@ -38,6 +38,7 @@ def interpolate(p: Any, segment: Any, table: Any, nearer: Any, out: Any) -> bool
     one = np.uint32(1)
     none = np.uint32(0)
     bad = none
+    at_zero = table[0, 1]
     for start in range(0, p.size, BLOCK):
         x = p[start : start + BLOCK]
         result = out[start : start + BLOCK]
@@ -51,10 +52,16 @@ def interpolate(p: Any, segment: Any, table: Any, nearer: Any, out: Any) -> bool
                 nearer[i] = -1 if not upper and folded[i] > q else 1 if upper and folded[i] < q else 0
             for i in range(x.size):
                 bits[i] = np.uint32(bits[i] + nearer[i])
+        anything = none
         for i in range(x.size):
             top = min(np.uint32(bits[i] >> np.uint32(23 - KEY_BITS)), refused)
             bad |= one if top == refused else none
             keys[i] = np.uint32(top + top) + (one if x[i] > x.dtype.type(0.5) else none)
+            anything |= bits[i] | keys[i]
+        if anything == none:  # a block of zeros, as there are many outside the body
+            for i in range(x.size):
+                result[i] = at_zero
+            continue
         for i in range(x.size):
             value = np.float64(x[i])
             j = segment[keys[i]]
