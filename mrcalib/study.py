@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from mrcalib._study_text import text_of_study
 from mrcalib._validation import check_choice
 from mrcalib.calibrators import (
     BetaCalibrator,
@@ -286,37 +287,7 @@ class Study:
 
         The best value of a metric is marked ``*``, one significantly better than the first method ``+``, or worse ``-``.
         """
-        table = self.table(kind)
-        told = self.differences(kind=kind).set_index(["method", "metric"])["verdict"]
-        mark = {"better": "+", "worse": "-", "": " "}
-        columns = {}
-        for metric in (m for m in self.metrics if m.label in table):
-            values = table[metric.label].to_numpy()
-            score = np.abs(values) if metric.better == "zero" else -values if metric.better == "higher" else values
-            best = np.nanmin(score) if not np.isnan(score).all() else np.nan
-            digits = _digits(values)
-            cells = [
-                f"{value:.{digits}f}{'*' if s == best else ' '}{mark[told.get((method, metric.name), '')]}"
-                for method, value, s in zip(self.methods, values, score, strict=True)
-            ]
-            arrow = {"lower": "↓", "higher": "↑", "zero": "→0"}[metric.better]
-            unit = f" {self.volume_unit}" if metric.unit == "mL" else ""
-            columns[f"{metric.label}{unit} {arrow}"] = cells
-        header = "Mean over cases" if kind == "mean" else "All voxels pooled"
-        width = max(map(len, self.methods))
-        lines = [
-            header
-            + "; * best, + better and - worse than "
-            + self.methods[0]
-            + f" ({self.level:.0%} interval excludes 0)"
-        ]
-        widths = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
-        for block in _fold(list(columns), widths, 118 - width):
-            lines.append("")
-            lines.append(" " * width + "".join(f"  {name:>{widths[name]}}" for name in block))
-            for i, method in enumerate(self.methods):
-                lines.append(f"{method:<{width}}" + "".join(f"  {columns[name][i]:>{widths[name]}}" for name in block))
-        return "\n".join(lines)
+        return text_of_study(self, kind)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the tables as JSON values; nan becomes None."""
@@ -344,27 +315,6 @@ class Study:
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{'; '.join(names[:-1])} and {names[-1]}"
-
-
-def _digits(values: FloatArray) -> int:
-    """Decimals that show three significant digits of the smallest of the larger values."""
-    known = np.abs(values[~np.isnan(values)])
-    known = known[known > 0]
-    size = np.floor(np.log10(np.median(known))) if known.size else 0.0
-    return int(np.clip(2 - size, 0, 6))
-
-
-def _fold(names: list[str], widths: dict[str, int], room: int) -> list[list[str]]:
-    """Columns in blocks that fit ``room`` characters."""
-    blocks: list[list[str]] = [[]]
-    used = 0
-    for name in names:
-        if blocks[-1] and used + widths[name] + 2 > room:
-            blocks.append([])
-            used = 0
-        blocks[-1].append(name)
-        used += widths[name] + 2
-    return blocks
 
 
 def compare(
