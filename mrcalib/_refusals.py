@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["of_case", "refuse_labels", "refuse_probs"]
 
+_LOGITS = "if these are logits, pass scipy.special.expit(logits) (of files: LoadOptions(values='logits'))"
+
 
 def of_case(case: str | None) -> str:
     """ " of case 'A'", or nothing where the case is not known."""
@@ -24,9 +26,9 @@ def refuse_probs(probs: NDArray[Any], refused: int, case: str | None, *, droppab
         hint = "that looks like rounding: clip them with np.clip(probs, 0, 1)"
     elif n_nan < refused and low >= 0 and 1.5 < high <= 255:
         scale = 100 if high <= 100 else 255
-        hint = f"divide by {scale} what is stored on that scale; if these are logits, pass scipy.special.expit(logits)"
+        hint = f"divide by {scale} what is stored on that scale; {_LOGITS}"
     elif n_nan < refused:
-        hint = "if these are logits, pass scipy.special.expit(logits)"
+        hint = _LOGITS
     else:
         hint = "mask them with roi=" if droppable else "there must be a value at every voxel"
     where = "" if case is None else f" (case {case!r})"

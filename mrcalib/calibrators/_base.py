@@ -6,8 +6,9 @@ A calibrator is "tally, then fit the sums". Each method says in ``_fit_map`` how
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +20,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from mrcalib._rows import voxel_responses
 from mrcalib._validation import check_choice, check_voxels
 from mrcalib._voxels import Voxels
-from mrcalib.calibrators._source import Source, pool_weighted
+from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators._source import Source, pool_weighted, voxels_at_zero
+from mrcalib.calibrators._vote_counts import CohortCounts, VoteCounts
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import CalibrationMap
@@ -45,9 +48,10 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     raters_ : tuple of str
         Names of the raters it was fitted to.
     n_voxels_ : float
-        Number (or total weight) of the voxels it was fitted to, over all cases.
+        Number (or total weight) of the voxels it was fitted to, over all cases; with ``keep_zero`` those above 0.
     provenance_ : dict
-        Method, parameters, cases, raters and a hash of the pooled sums; written by ``save``.
+        Method, parameters, cases, raters, a hash of the pooled sums and, of ``fit_cases``, how they were read ("reading");
+        written by ``save``.
     """
 
     keep_zero: bool
@@ -74,6 +78,14 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _needs_voxels(self) -> bool:
         """Whether the sums of a tally are not enough."""
+        return False
+
+    def _tells_cases_apart(self) -> bool:
+        """Whether the sums of all cases together are not enough."""
+        return False
+
+    def _counts_votes(self) -> bool:
+        """Whether each rater's own sums are not enough: how many voxels had how many votes."""
         return False
 
     # Hooks that let a test reach this class with any table of numbers (scikit-learn's own checks) ---------------------
@@ -153,6 +165,8 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ) -> Self:
         """Add voxels to those seen so far and fit again; ``options`` are those of ``fit``. Order does not matter.
 
+        With ``keep_zero`` there is no map before the first voxel above 0.
+
         Raises
         ------
         ValueError
@@ -165,7 +179,13 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         source, names = self._collect(probs, raters, grid=None if before is None else before.grid, **options)
         if before is not None:
             pooled = before.pooled + source.pooled
-            source = Source(source.grid, pooled, before.n_voxels + source.n_voxels)
+            n_voxels, n_zeros = before.n_voxels + source.n_voxels, before.n_zeros + source.n_zeros
+            parts = [part.counts for part in (before, source) if part.counts is not None]
+            counts = VoteCounts.merge(parts) if parts else None
+            source = Source(source.grid, pooled, n_voxels, n_zeros=n_zeros, counts=counts)
+        if self._keeps_zero() and not source.without_zeros().pooled.weight.any():
+            self._seen = replace(source, voxels=None)
+            return self
         return self.fit_source(source, names, rater_weight)
 
     def fit_tally(
@@ -200,10 +220,38 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(msg)
         self._forget()
         cohort = tally if isinstance(tally, Cohort) else Cohort([tally])
-        weight = self.case_weight if case_weight is None else case_weight
-        source = Source(cohort.tallies[0].grid, cohort.pooled(weight), float(cohort.n_voxels.sum()))
         cases = cohort.ids if isinstance(tally, Cohort) else ()
-        return self.fit_source(source, cohort.raters, rater_weight, cases)
+        return self.fit_source(self._source_of(cohort, case_weight), cohort.raters, rater_weight, cases)
+
+    def _source_of(
+        self,
+        cohort: Cohort,
+        case_weight: str | ArrayLike | None,
+        voxels: Callable[[FloatArray], Iterable[tuple[Voxels, float]]] | None = None,
+    ) -> Source:
+        """The sums of a cohort; ``voxels`` reads its cases again, given their weights."""
+        weight = self._weights_of_cases(cohort, case_weight)
+        return Source(
+            cohort.tallies[0].grid,
+            cohort.pooled_many(weight[np.newaxis])[0],
+            float(cohort.n_voxels.sum()),
+            None if voxels is None else partial(voxels, weight),
+            float(sum(voxels_at_zero(part) for part in cohort)),
+            CaseSums.of_cohort(cohort, weight) if self._tells_cases_apart() else None,
+            CohortCounts.of(cohort).weighted(weight) if self._counts_votes() else None,
+        )
+
+    def _weights_of_cases(self, cohort: Cohort, case_weight: str | ArrayLike | None = None) -> FloatArray:
+        """The factor of each case's counts; with ``keep_zero``, "equal" looks only at the voxels above 0."""
+        rule = self.case_weight if case_weight is None else case_weight
+        size = cohort.n_voxels
+        if self._keeps_zero():
+            size = size - np.array([voxels_at_zero(part) for part in cohort])
+        return check_case_weight(rule, size)
+
+    def _keeps_zero(self) -> bool:
+        """Whether exact zeros stay 0 and out of the fit; not every method has the parameter."""
+        return bool(getattr(self, "keep_zero", False))
 
     def fit_cases(
         self,
@@ -212,7 +260,10 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         rater_weight: ArrayLike | None = None,
         case_weight: str | ArrayLike | None = None,
         options: LoadOptions | None = None,
+        invalid: str = "raise",
         n_jobs: int | None = None,
+        failures: dict[str, Exception] | None = None,
+        progress: Callable[[str, str], None] | None = None,
     ) -> Self:
         """Fit to cases on disk or in memory, read one at a time.
 
@@ -224,29 +275,68 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             As for ``fit_tally``.
         options : LoadOptions, optional
             How files are read.
+        invalid : {"raise", "drop"}, default="raise"
+            What becomes of probabilities that are NaN or outside [0, 1].
         n_jobs : int, optional
             Cases read at the same time; 1 by default.
+        failures : dict, optional
+            Takes the error of each case that could not be tallied, by id, and the fit is to the others; numbers in
+            ``case_weight`` are then those of all cases. Without it the first error is raised.
+        progress : callable, optional
+            Called with a case's id and "tallied" or "failed" as each case is done.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If no case could be read, or there is nothing to fit.
         """
         from mrcalib.scale import tally_cases  # it needs io, which arrays do not
 
         cases = list(cases)
+        failed: dict[str, Exception] = {}
+        cohort = tally_cases(
+            cases,
+            grid=self._grid(),
+            options=options,
+            invalid=invalid,
+            n_jobs=n_jobs,
+            failures=None if failures is None else failed,
+            progress=progress,
+        )
+        if failures is not None:
+            failures.update(failed)
+        good = [case for case in cases if case.id not in failed]
+        rule = self.case_weight if case_weight is None else case_weight
+        if failed and not isinstance(rule, str):
+            rule = np.array([w for w, case in zip(np.asarray(rule), cases, strict=True) if case.id not in failed])
+        return self._fit_tallied(good, cohort, rater_weight=rater_weight, case_weight=rule, options=options)
+
+    def _fit_tallied(
+        self,
+        cases: Sequence[Case],
+        cohort: Cohort,
+        *,
+        rater_weight: ArrayLike | None = None,
+        case_weight: str | ArrayLike | None = None,
+        options: LoadOptions | None = None,
+    ) -> Self:
+        """Fit to cases and their tallies on this method's grid; the cases are read again only where the method must."""
+        from mrcalib.scale import reading_of, voxels_of_case
+
         self._forget()
-        cohort = tally_cases(cases, grid=self._grid(), options=options, n_jobs=n_jobs)
-        weight = check_case_weight(self.case_weight if case_weight is None else case_weight, cohort.n_voxels)
 
-        def again() -> Iterable[tuple[Voxels, float]]:
-            from mrcalib.scale import voxels_of_case
-
-            for case, factor in zip(cases, weight, strict=True):
+        def again(weights: FloatArray) -> Iterable[tuple[Voxels, float]]:
+            for case, factor in zip(cases, weights, strict=True):
                 yield voxels_of_case(case, raters=cohort.raters, options=options), float(factor)
 
-        n_voxels = float(cohort.n_voxels.sum())
-        source = Source(self._grid(), cohort.pooled(weight), n_voxels, again if self._rereads() else None)
-        return self.fit_source(source, cohort.raters, rater_weight, cohort.ids)
+        source = self._source_of(cohort, case_weight, again if self._rereads() else None)
+        self.fit_source(source, cohort.raters, rater_weight, cohort.ids)
+        self.provenance_["reading"] = reading_of(cases, options)
+        return self
 
     def _rereads(self) -> bool:
         """Whether a second pass over the voxels makes the fit exact."""
@@ -286,13 +376,19 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         voxels = self._with_case_weight(voxels, np.shape(probs), groups, case_weight)
         grid = grid or self._grid()
         names = tuple(str(r) for r in range(voxels.n_raters))
+        counts = None
+        if self._counts_votes() and voxels.soft is not None:
+            msg = f"{type(self).__name__} counts votes and needs each rater's mask; got one averaged (soft) target."
+            raise ValueError(msg)
         if voxels.soft is None and voxels.sample_weight is None:
             counted = tally_voxels(voxels, grid, names, invalid=invalid)
-            pooled, n_voxels = counted.pooled(), float(counted.n_voxels)
+            source = Source(grid, counted.pooled(), float(counted.n_voxels), n_zeros=float(voxels_at_zero(counted)))
+            counts = VoteCounts.of_cells(counted.cells) if self._counts_votes() else None
         else:
-            pooled, n_voxels = pool_weighted(voxels, grid, invalid=invalid)
-        again = (lambda: [(voxels, 1.0)]) if self._rereads() else None
-        return Source(grid, pooled, n_voxels, again), names
+            source = pool_weighted(voxels, grid, invalid=invalid)
+            counts = VoteCounts.of_voxels(voxels, grid) if self._counts_votes() else None
+        voxels_again = (lambda: [(voxels, 1.0)]) if self._rereads() else None
+        return replace(source, voxels=voxels_again, counts=counts), names
 
     def _with_case_weight(
         self, voxels: Voxels, shape: tuple[int, ...], groups: ArrayLike | None, case_weight: str | None
@@ -309,13 +405,19 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             msg = f"groups must have the shape of probs, {shape}; got {case.shape}."
             raise ValueError(msg)
         _, index = np.unique(case.ravel(order=voxels.order), return_inverse=True)
-        factor = check_case_weight(rule, np.bincount(index, voxels.answered()))[index]
+        counts = voxels.answered()
+        if self._keeps_zero():
+            counts = counts & (voxels.probs != 0)
+        factor = check_case_weight(rule, np.bincount(index, counts))[index]
         return replace(voxels, sample_weight=factor if voxels.sample_weight is None else factor * voxels.sample_weight)
 
     def fit_source(
         self, source: Source, names: Sequence[str], rater_weight: ArrayLike | None = None, cases: Sequence[str] = ()
     ) -> Self:
-        """Fit to pooled sums: what all other ways of fitting end in."""
+        """Fit to pooled sums: what all other ways of fitting end in.
+
+        With ``keep_zero`` the fit does not see exact zeros: they are voxels that were not looked at, not answers.
+        """
         weight = None if rater_weight is None else np.asarray(rater_weight, dtype=np.float64)
         if weight is not None and (
             weight.shape != (source.pooled.n_raters,)
@@ -328,17 +430,24 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if not source.pooled.weight.any():
             msg = "There is nothing to fit: no rater answered at any voxel."
             raise ValueError(msg)
+        fitted_to = source.without_zeros() if self._keeps_zero() else source
+        if not fitted_to.pooled.weight.any():
+            msg = "There is nothing to fit: all probabilities are exactly 0, which keep_zero=True leaves out."
+            raise ValueError(msg)
         self.raters_ = tuple(names)
         if not hasattr(self, "n_features_in_"):
             self.n_features_in_ = 1
-        self.map_ = self._fit_map(source, weight)
+        self.map_ = self._fit_map(fitted_to, weight)
         self._describe_map()
         self.reachable_ = self.map_.reachable
-        self.n_voxels_ = source.n_voxels
-        self._seen = Source(source.grid, source.pooled, source.n_voxels)
+        self.n_voxels_ = fitted_to.n_voxels
+        self._seen = replace(source, voxels=None)
         digest = hashlib.sha256()
         for values in (source.pooled.bins, source.pooled.weight, source.pooled.prob_sum, source.pooled.votes):
             digest.update(np.ascontiguousarray(values).tobytes())
+        if source.counts is not None:
+            for column in (source.counts.bins, source.counts.answers, source.counts.votes, source.counts.weight):
+                digest.update(np.ascontiguousarray(column).tobytes())
         self.provenance_ = {
             "method": type(self).__name__,
             "parameters": {k: _jsonable(v) for k, v in self.get_params(deep=False).items()},
@@ -368,6 +477,24 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "map_")
         self._remember_columns(probs, reset=False)
         return self.map_(self._to_probs(probs))
+
+    def map_of_case(self, prob: FloatArray, count: FloatArray) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
+        """The map of one case: ``map_``, but for methods whose map depends on the case.
+
+        Parameters
+        ----------
+        prob : ndarray of shape (n,), float64
+            Uncalibrated probabilities that occur in the case, such as those of a tally's rows.
+        count : ndarray of shape (n,)
+            Voxels at each of them.
+
+        Returns
+        -------
+        callable
+            Of an array of probabilities of this case, to their calibrated values.
+        """
+        check_is_fitted(self, "map_")
+        return self.map_
 
     def __call__(self, probs: ArrayLike) -> NDArray[Any]:
         """The same as ``transform``, for volumes: ``calibrated = calibrator(volume)``."""

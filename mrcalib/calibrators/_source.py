@@ -12,22 +12,44 @@ from mrcalib._kernels.opening import BORDER, OPENED, visit_bins
 from mrcalib._kernels.tallying import find_keys
 from mrcalib._refusals import refuse_probs
 from mrcalib._voxels import Chunk, Voxels, bit_masks
+from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses
+from mrcalib.tallies import Tally
 
-__all__ = ["Source", "pool_weighted"]
+__all__ = ["ZERO_BIN", "Source", "pool_weighted", "voxels_at_zero"]
 
 FloatArray = NDArray[np.float64]
+ZERO_BIN = 0
+"""Of every grid: the bin of exact zeros."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Pooled sums on a grid; ``voxels`` yields the voxels again with a weight each case, or is None (tallies only)."""
+    """Pooled sums on a grid; ``voxels`` yields the voxels again with a weight each case, or is None (tallies only).
+
+    ``n_voxels`` counts the voxels behind the sums, ``n_zeros`` those of them in the bin of exact zeros.
+    ``by_case`` holds the sums of each case for the methods that tell cases apart, zeros included; ``counts`` how many voxels
+    had how many votes, for the methods that need it.
+    """
 
     grid: ProbabilityGrid
     pooled: PooledResponses
     n_voxels: float
     voxels: Callable[[], Iterable[tuple[Voxels, float]]] | None = None
+    n_zeros: float = 0.0
+    by_case: CaseSums | None = None
+    counts: VoteCounts | None = None
+
+    def without_zeros(self) -> Source:
+        """The same without the bin of exact zeros (with which goes what lies below 2**-133)."""
+        positive = self.pooled.bins != ZERO_BIN
+        sums = (self.pooled.weight, self.pooled.prob_sum, self.pooled.votes)
+        pooled = PooledResponses(self.pooled.bins[positive], *(values[:, positive] for values in sums))
+        counts = None if self.counts is None else self.counts.where(self.counts.bins != ZERO_BIN)
+        n_voxels = self.n_voxels - self.n_zeros
+        return Source(self.grid, pooled, n_voxels, self.voxels, by_case=self.by_case, counts=counts)
 
     def open_bins(
         self,
@@ -54,7 +76,7 @@ class Source:
         if border is not None:
             state[bins[border]] = BORDER
         state[bins[inside]] = OPENED
-        state[0] = 0  # the bin of 0: what it holds besides lies below 2**-133
+        state[ZERO_BIN] = 0  # what it holds besides lies below 2**-133
         extremes = np.full(self.grid.n_bins, np.inf), np.full(self.grid.n_bins, -np.inf)
         found: list[tuple[FloatArray, FloatArray]] = []
         for voxels, case_weight in self.voxels():
@@ -147,9 +169,14 @@ def _merge(found: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, Floa
     return prob[order][starts], np.add.reduceat(sums, starts, axis=2)
 
 
-def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> tuple[PooledResponses, float]:
+def voxels_at_zero(tally: Tally) -> int:
+    """How many voxels of a tally have probability 0."""
+    return int(tally.cells.voxels[tally.cells.bin == ZERO_BIN].sum())
+
+
+def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> Source:
     """Pooled sums and total weight in floating point, where weights or soft targets leave a tally's whole numbers."""
-    n_voxels = 0.0
+    n_voxels = n_zeros = 0.0
     sums = np.zeros((3, voxels.n_raters, grid.n_bins))
     shift = np.arange(voxels.n_raters)[:, np.newaxis]
     refused = 0
@@ -161,7 +188,9 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
         good = bins >= 0
         b, p = bins[good], single[good].astype(np.float64)  # in float32, as a tally sums
         weight = np.ones(b.size) if chunk.sample_weight is None else chunk.sample_weight[good]
-        n_voxels += float(weight[present[good] != 0].sum())
+        answered = present[good] != 0
+        n_voxels += float(weight[answered].sum())
+        n_zeros += float(weight[answered & (b == ZERO_BIN)].sum())
         for r, here in enumerate(((present[good] >> shift) & 1) * weight):
             voted = here * (((marked[good] >> r) & 1) if chunk.soft is None else chunk.soft[good])
             for row, values in enumerate((here, here * p, voted)):
@@ -169,4 +198,4 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
     if refused and invalid == "raise":
         refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
     used = np.flatnonzero(sums[0].any(axis=0))
-    return PooledResponses(used, *sums[:, :, used]), n_voxels
+    return Source(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros=n_zeros)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -16,11 +17,17 @@ from mrcalib.cli._inputs import load_options_of
 if TYPE_CHECKING:
     from mrcalib.cohort import Cohort
     from mrcalib.grid import ProbabilityGrid
-    from mrcalib.io import Case
+    from mrcalib.io import Annotations, Case
+    from mrcalib.roi import RoiRecall
 
-__all__ = ["CaseCounter", "each_case", "tally", "tell_groups"]
+__all__ = ["LOW_RECALL", "CaseCounter", "each_case", "tally", "tell_groups", "tell_recall"]
+
+LOW_RECALL = 0.95
+"""A region of interest that holds less of the raters' union than this is warned of."""
+_LISTED = 10
 
 Done = TypeVar("Done")
+Named = TypeVar("Named", bound="Case | Annotations")
 
 
 class CaseCounter:
@@ -45,7 +52,7 @@ class CaseCounter:
 
 
 def each_case(
-    cases: Sequence[Case], work: Callable[[Case], tuple[Done, str]], *, console: Console, jobs: int
+    cases: Sequence[Named], work: Callable[[Named], tuple[Done, str]], *, console: Console, jobs: int
 ) -> tuple[dict[str, Done], dict[str, Exception]]:
     """The results of ``work`` by case, and the errors of the cases where it failed.
 
@@ -55,7 +62,7 @@ def each_case(
     failures: dict[str, Exception] = {}
     counter = CaseCounter(console, len(cases))
 
-    def attempt(case: Case) -> Done | Exception:
+    def attempt(case: Named) -> Done | Exception:
         try:
             result, status = work(case)
         except Exception as error:
@@ -80,8 +87,10 @@ def tally(
     *,
     checkpoints: Path | None,
     grid: ProbabilityGrid | None = None,
+    recalls: dict[str, RoiRecall] | None = None,
 ) -> tuple[Cohort, dict[str, Exception]]:
-    """The tallies of the cases that could be read, and the errors of the others."""
+    """The tallies of the cases that could be read, and the errors of the others; tells the recall of their regions."""
+    recalls = {} if recalls is None else recalls
     from mrcalib.scale import tally_cases
 
     failures: dict[str, Exception] = {}
@@ -95,9 +104,32 @@ def tally(
         checkpoints=checkpoints,
         failures=failures,
         progress=counter,
+        recalls=recalls,
     )
     counter.tell()
+    tell_recall(recalls, args.console)
     return cohort, failures
+
+
+def tell_recall(recalls: Mapping[str, RoiRecall], console: Console) -> None:
+    """Say how much of what the raters marked lies inside the regions of interest, and warn of those that miss much."""
+    known = {case: told.union for case, told in recalls.items() if not math.isnan(told.union)}
+    if not known:
+        return
+    worst = min(known, key=known.__getitem__)
+    console.note(
+        f"The region of interest holds {sum(known.values()) / len(known):.1%} of what any rater marked (mean of {len(known)} "
+        f"cases), at least {known[worst]:.1%} ({worst})."
+    )
+    low = sorted((case for case, union in known.items() if union < LOW_RECALL), key=known.__getitem__)
+    if low:
+        listed = ", ".join(f"{case} ({known[case]:.1%})" for case in low[:_LISTED])
+        more = f" and {len(low) - _LISTED} more" if len(low) > _LISTED else ""
+        console.complain(
+            f"warning: in {len(low)} of {len(known)} cases the region of interest holds less than {LOW_RECALL:.0%} of what "
+            f"any rater marked, which no calibration brings back: {listed}{more}. Widen the region (--margin, "
+            "--coarse-threshold), or correct these files."
+        )
 
 
 def tell_groups(cases: Sequence[Case], console: Console) -> None:

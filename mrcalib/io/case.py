@@ -35,11 +35,17 @@ class Case:
         The image itself; kept for display, not read by `load`.
     spacing : tuple of float or None
         Voxel edges in mm, for arrays and files that have no header.
+    index_aligned : tuple of str
+        Raters whose headers are known to be wrong while their voxels match: placed by index, only their shape is
+        checked. `load` warns of those whose header does differ.
+    coarse : Source or None
+        Segmentation of a coarse first stage, on the same voxels: a mask (not 0 is inside) or a probability map. Dilated by
+        ``LoadOptions.margin_mm``, it is the region of interest (within `roi`, if there is one too).
 
     Raises
     ------
     ValueError
-        If the id is empty, there are no probabilities, or `spacing` is not positive.
+        If the id is empty, there are no probabilities, `spacing` is not positive, or `index_aligned` names no rater.
     TypeError
         If `raters` is a single path.
 
@@ -62,6 +68,8 @@ class Case:
     image: Source | None = None
     vessels: Source | None = None
     spacing: tuple[float, ...] | None = None
+    index_aligned: tuple[str, ...] = ()
+    coarse: Source | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -75,6 +83,10 @@ class Case:
             raise ValueError(msg)
         if self.spacing is not None and not all(edge > 0 for edge in self.spacing):
             msg = f"spacing of case {self.id!r} must be positive, in mm; got {self.spacing}."
+            raise ValueError(msg)
+        if not set(self.index_aligned) <= set(self.masks):
+            unknown = ", ".join(sorted(set(self.index_aligned) - set(self.masks)))
+            msg = f"index_aligned of case {self.id!r} must name raters ({', '.join(self.masks)}); got {unknown}."
             raise ValueError(msg)
         object.__setattr__(self, "group", self.group or self.id)
 
@@ -101,7 +113,7 @@ class Case:
         Parameters
         ----------
         options : LoadOptions
-            How probabilities are pooled and labels read.
+            How probabilities are pooled, labels read, and the region of interest made.
 
         Returns
         -------
@@ -114,7 +126,8 @@ class Case:
         GeometryError
             If a source lies on other voxels, or a rater agrees with the others only after a flip or a shift.
         ValueError
-            If a file is damaged, or holds something else than its role says.
+            If a file is damaged, or holds something else than its role says; or if an option asks for what the case does
+            not have (weights of other members, a margin without a coarse segmentation or without spacing).
         """
         return load_case(self, options)
 

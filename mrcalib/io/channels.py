@@ -1,24 +1,31 @@
 """From the channels of a multi-class image to the one image that is calibrated: the foreground's."""
 
+import warnings
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
 from mrcalib.io.volume import Volume
 
-__all__ = ["foreground_of", "single"]
+__all__ = ["Merge", "foreground_of", "from_logits", "single"]
+
+Merge = Literal["sum", "max"]
 
 
-def foreground_of(volume: Volume, foreground: tuple[int, ...] | None, name: str) -> Volume:
-    """Probability of the foreground: the sum of the channels that make it up.
+def foreground_of(volume: Volume, foreground: tuple[int, ...] | None, name: str, merge: Merge = "sum") -> Volume:
+    """Probability of the foreground: the channels that make it up, merged.
 
     Parameters
     ----------
     volume : Volume
         Probabilities, with or without a channel axis.
     foreground : tuple of int or None
-        The channels to sum. None: channel 1 of two that sum to 1 (background, foreground).
+        The channels to merge. None: channel 1 of two that sum to 1 (background, foreground).
     name : str
         The file, for errors.
+    merge : {"sum", "max"}
+        Of several channels: the sum, of exclusive classes; or the largest, of regions that may overlap or nest.
 
     Returns
     -------
@@ -29,6 +36,11 @@ def foreground_of(volume: Volume, foreground: tuple[int, ...] | None, name: str)
     ------
     ValueError
         If the choice is missing, out of range, or asks for the sum of channels that are not exclusive classes.
+
+    Warns
+    -----
+    UserWarning
+        If the largest of exclusive classes is asked for: the probability of either is their sum.
     """
     if not volume.has_channels or volume.data.shape[-1] == 1:
         if foreground not in (None, (0,)):
@@ -43,16 +55,68 @@ def foreground_of(volume: Volume, foreground: tuple[int, ...] | None, name: str)
             f"for example foreground=(1,); got foreground={foreground}."
         )
         raise ValueError(msg)
-    if (foreground is None or len(chosen) > 1) and not sums_to_one(volume.data):
+    exclusive = (foreground is None or len(chosen) > 1) and sums_to_one(volume.data)
+    if (foreground is None or (len(chosen) > 1 and merge == "sum")) and not exclusive:
         msg = (
             f"The {n_channels} channels of {name} do not sum to 1: they are regions that may overlap, not classes. "
-            f"Choose exactly one of them, for example foreground=(0,); got foreground={foreground}."
+            f"Choose exactly one of them, for example foreground=(0,), or several with merge='max'; "
+            f"got foreground={foreground}."
         )
         raise ValueError(msg)
     if len(chosen) == 1:
         return Volume(volume.data[..., chosen[0]], volume.geometry)
+    if merge == "max":
+        if exclusive:
+            msg = (
+                f"The {n_channels} channels of {name} sum to 1: they are exclusive classes, and the probability of any of "
+                f"{chosen} is their sum. The largest of them, as merge='max' asks for, is too small."
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+        largest: npt.NDArray[np.floating] = np.max(volume.data[..., chosen], axis=-1)
+        return Volume(largest, volume.geometry)
     total = sum(volume.data[..., channel].astype(np.float64) for channel in chosen)
     return Volume(np.asarray(total, dtype=np.float32), volume.geometry)
+
+
+def from_logits(volume: Volume, name: str, merge: Merge = "sum") -> Volume:
+    """Probabilities from logits: the softmax over the channels of exclusive classes, else the sigmoid of each channel.
+
+    Parameters
+    ----------
+    volume : Volume
+        Logits, with or without a channel axis.
+    name : str
+        The file, for errors.
+    merge : {"sum", "max"}
+        Several channels are exclusive classes ("sum": softmax), or regions that may overlap ("max": sigmoid).
+
+    Returns
+    -------
+    Volume
+        float64, of the same shape. NaN stays NaN.
+
+    Raises
+    ------
+    ValueError
+        If all values lie in [0, 1]: they are probabilities already.
+
+    Examples
+    --------
+    >>> from_logits(Volume(np.array([-2.0, 0.0]), None), "logits.npy").data.round(3)
+    array([0.119, 0.5  ])
+    """
+    from scipy.special import expit, softmax
+
+    logits = volume.data.astype(np.float64)
+    if 0 <= np.nanmin(logits, initial=np.inf) <= np.nanmax(logits, initial=-np.inf) <= 1:
+        msg = (
+            f"{name} was said to hold logits, but all its values lie in [0, 1]: they are probabilities already. "
+            "Read it with values='probabilities'."
+        )
+        raise ValueError(msg)
+    if volume.has_channels and logits.shape[-1] > 1 and merge == "sum":
+        return Volume(softmax(logits, axis=-1), volume.geometry)
+    return Volume(expit(logits, out=logits), volume.geometry)
 
 
 def single(volume: Volume, name: str) -> Volume:

@@ -11,9 +11,10 @@ from mrcalib.io.readers import companions
 from mrcalib.io.volume import Source
 
 if TYPE_CHECKING:
+    from mrcalib.io.annotations import Annotations
     from mrcalib.io.case import Case
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "fingerprint_annotations"]
 
 
 def fingerprint(case: "Case") -> str:
@@ -22,10 +23,25 @@ def fingerprint(case: "Case") -> str:
     sources: list[tuple[str, Source | None]] = [(f"probs {i}", source) for i, source in enumerate(case.members)]
     sources += [(f"rater {name}", source) for name, source in case.masks.items()]
     sources += [("roi", case.roi), ("image", case.image), ("vessels", case.vessels)]
+    if case.coarse is not None:
+        sources.append(("coarse", case.coarse))
     for role, source in sources:
         total.update(hashlib.sha256(role.encode()).digest())
         total.update(_content(case.id, role, source))
     total.update(repr(tuple(float(edge) for edge in case.spacing or ())).encode())
+    if case.index_aligned:
+        total.update(f"by index {sorted(case.index_aligned)}".encode())
+    return total.hexdigest()
+
+
+def fingerprint_annotations(case: "Annotations") -> str:
+    """SHA-256 over the raters and the contents of their masks; see `Annotations.fingerprint`."""
+    total = hashlib.sha256()
+    for name, source in case.masks.items():
+        role = f"rater {name}"
+        total.update(hashlib.sha256(role.encode()).digest())
+        total.update(_content(case.id, role, source))
+    total.update(repr((tuple(float(edge) for edge in case.spacing or ()), sorted(case.index_aligned))).encode())
     return total.hexdigest()
 
 

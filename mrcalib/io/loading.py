@@ -1,5 +1,6 @@
 """Reading a case: every source admitted to one voxel grid, every refusal naming the case, the role and the file."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,17 +10,22 @@ import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
 from mrcalib.io.agreement import require_agreement
+from mrcalib.io.channels import foreground_of, from_logits, single
 from mrcalib.io.geometry import TOLERANCE, Geometry, require_match, require_shape
 from mrcalib.io.loaded import LoadedCase, LoadOptions
 from mrcalib.io.masks import as_labels, as_votes
+from mrcalib.io.png import refuse_beside_header
 from mrcalib.io.pooling import pool
-from mrcalib.io.readers import read_labels, read_probability
+from mrcalib.io.readers import read_labels, read_probability, read_volume
+from mrcalib.io.region import region_of
 from mrcalib.io.volume import Source, Volume
+from mrcalib.roi import roi_recall
 
 if TYPE_CHECKING:
+    from mrcalib.io.annotations import Annotations, LoadedAnnotations
     from mrcalib.io.case import Case
 
-__all__ = ["load_case"]
+__all__ = ["load_annotations", "load_case"]
 
 
 class _Frame:
@@ -31,55 +37,106 @@ class _Frame:
         self.geometry: Geometry | None = None
         self._shape_of = self._geometry_of = ""
 
-    def admit(self, volume: Volume, what: str) -> None:
-        """Take the first image as the reference, and refuse any other that does not lie on its voxels."""
+    def admit(self, volume: Volume, what: str, *, by_index: bool = False) -> None:
+        """Take the first image as the reference, and refuse any other that does not lie on its voxels.
+
+        ``by_index`` takes an image whose header is known to be wrong as it lies, and warns where it is.
+        """
         name = f"{what} of case {self.case_id!r}"
         if self.shape is None:
             self.shape, self._shape_of = volume.shape, what
         require_shape(volume.shape, name, self.shape, self._shape_of)
-        if volume.geometry is None:
+        if volume.geometry is None or (by_index and self.geometry is None):
             return
         if self.geometry is None:
             self.geometry, self._geometry_of = volume.geometry, what
-        require_match(volume.geometry, name, self.geometry, self._geometry_of)
+        try:
+            require_match(volume.geometry, name, self.geometry, self._geometry_of)
+        except GeometryError:
+            if not by_index:
+                raise
+            difference = self.geometry.describe_difference(volume.geometry)
+            msg = f"The header of {name} is known to be wrong and is ignored ({difference}); its voxels are taken by index."
+            warnings.warn(msg, UserWarning, stacklevel=2)
 
 
 def load_case(case: "Case", options: LoadOptions) -> LoadedCase:
     """Read a case; see `Case.load`."""
     frame = _Frame(case.id)
     probs = _probabilities(case, options, frame)
-    raters: list[npt.NDArray[np.uint8] | None] = []
-    names = [_name(f"rater {rater!r}", source) for rater, source in case.masks.items()]
-    for source, name in zip(case.masks.values(), names, strict=True):
-        if source is None:
-            raters.append(None)
-            continue
-        labels = _labels(source, name, frame)
-        with _in_case(case):
-            raters.append(as_votes(labels, options.positive, name))
+    raters, names = _votes(case, options.positive, frame)
     roi = None if case.roi is None else _labels(case.roi, _name("the ROI", case.roi), frame) != 0
+    coarse = None if case.coarse is None else _coarse(case.coarse, frame)
     vessels = None if case.vessels is None else _labels(case.vessels, _name("the vessels", case.vessels), frame)
+    if frame.geometry is not None:
+        refuse_beside_header((*case.members, *case.masks.values(), case.roi, case.coarse, case.vessels), case.id)
     spacing = _spacing(case, frame)
     if options.check_agreement:
         with _in_case(case):
             require_agreement(raters, names, spacing)
+    region = region_of(case.id, roi, coarse, options, spacing)
+    recall = None if region is None or all(mask is None for mask in raters) else roi_recall(region, raters)
+    if region is not None and options.outside == "zero":
+        probs = np.where(region, probs, probs.dtype.type(0))
     return LoadedCase(
         id=case.id,
         group=case.group or case.id,
         probs=probs,
         raters=tuple(raters),
         rater_names=case.rater_names,
-        roi=roi,
+        roi=region if options.outside == "ignore" else None,
         geometry=frame.geometry,
         voxel_volume_ml=_voxel_volume_ml(frame.geometry, spacing),
         vessels=vessels,
         spacing=spacing,
+        region=region,
+        roi_recall=None if recall is None else recall.union,
+        rater_recalls=None if recall is None else recall.per_rater,
     )
 
 
+def load_annotations(
+    case: "Annotations", positive: tuple[int, ...] | None, *, check_agreement: bool
+) -> "LoadedAnnotations":
+    """Read the masks of a case; see `Annotations.load`."""
+    from mrcalib.io.annotations import LoadedAnnotations
+
+    frame = _Frame(case.id)
+    raters, names = _votes(case, positive, frame)
+    if frame.geometry is not None:
+        refuse_beside_header(tuple(case.masks.values()), case.id)
+    spacing = _spacing(case, frame)
+    if check_agreement:
+        with _in_case(case):
+            require_agreement(raters, names, spacing)
+    return LoadedAnnotations(case.id, tuple(raters), case.rater_names, frame.geometry, spacing)
+
+
+def _votes(
+    case: "Case | Annotations", positive: tuple[int, ...] | None, frame: _Frame
+) -> tuple[list[npt.NDArray[np.uint8] | None], list[str]]:
+    """Each rater's votes, None where the rater is missing, and what each mask is, for errors."""
+    raters: list[npt.NDArray[np.uint8] | None] = []
+    names = [_name(f"rater {rater!r}", source) for rater, source in case.masks.items()]
+    for (rater, source), name in zip(case.masks.items(), names, strict=True):
+        if source is None:
+            raters.append(None)
+            continue
+        labels = _labels(source, name, frame, by_index=rater in case.index_aligned)
+        with _in_case(case):
+            raters.append(as_votes(labels, positive, name))
+    return raters, names
+
+
 def _probabilities(case: "Case", options: LoadOptions, frame: _Frame) -> npt.NDArray[np.floating]:
+    if options.weights is not None and len(options.weights) != len(case.members):
+        msg = (
+            f"weights must hold one number for each ensemble member: case {case.id!r} has {len(case.members)} members, "
+            f"weights={options.weights}."
+        )
+        raise ValueError(msg)
     members = _members(case, options, frame)
-    return next(members) if len(case.members) == 1 else pool(members, options.pooling)
+    return next(members) if len(case.members) == 1 else pool(members, options.pooling, options.weights)
 
 
 def _members(case: "Case", options: LoadOptions, frame: _Frame) -> Iterator[npt.NDArray[np.floating]]:
@@ -87,12 +144,31 @@ def _members(case: "Case", options: LoadOptions, frame: _Frame) -> Iterator[npt.
         role = "the probabilities" if len(case.members) == 1 else f"probability member {number}"
         with _in_case(case, role):
             volume = (
-                Volume(_as_probability(source), None)
+                _from_array(source, options)
                 if isinstance(source, np.ndarray)
-                else read_probability(source, options.foreground)
+                else read_probability(source, options.foreground, merge=options.merge, values=options.values)
             )
         frame.admit(volume, _name(role, source))
         yield volume.data  # type: ignore[misc]
+
+
+def _from_array(array: npt.NDArray[np.generic], options: LoadOptions) -> Volume:
+    stored = _as_probability(array)
+    if options.values == "probabilities":
+        return Volume(stored, None)
+    told = from_logits(Volume(stored, None), "the array", options.merge)
+    return Volume(told.data.astype(stored.dtype, copy=False), None)
+
+
+def _coarse(source: Source, frame: _Frame) -> npt.NDArray[np.generic]:
+    """A coarse mask or probability map as it is stored; of two classes, the second."""
+    name = _name("the coarse segmentation", source)
+    with _in_case(frame.case_id, name):
+        volume = Volume(source, None) if isinstance(source, np.ndarray) else read_volume(source)
+        two_classes = volume.has_channels and volume.data.shape[-1] == 2
+        volume = foreground_of(volume, None, name) if two_classes else single(volume, name)
+    frame.admit(volume, name)
+    return volume.data
 
 
 def _as_probability(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
@@ -104,10 +180,10 @@ def _as_probability(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
     return array.astype(np.float32, copy=False)
 
 
-def _labels(source: Source, name: str, frame: _Frame) -> npt.NDArray[np.integer]:
+def _labels(source: Source, name: str, frame: _Frame, *, by_index: bool = False) -> npt.NDArray[np.integer]:
     with _in_case(frame.case_id, name):
         volume = Volume(as_labels(source, name), None) if isinstance(source, np.ndarray) else read_labels(source)
-    frame.admit(volume, name)
+    frame.admit(volume, name, by_index=by_index)
     return volume.data  # type: ignore[return-value]
 
 
@@ -117,7 +193,7 @@ def _name(role: str, source: Source | None) -> str:
 
 
 @contextmanager
-def _in_case(case: "Case | str", what: str = "") -> Iterator[None]:
+def _in_case(case: "Case | Annotations | str", what: str = "") -> Iterator[None]:
     """Put the name of the case, and of the source, before what a reader says."""
     name = case if isinstance(case, str) else case.id
     prefix = f"Case {name!r}, {what}: " if what else f"Case {name!r}: "
@@ -128,7 +204,7 @@ def _in_case(case: "Case | str", what: str = "") -> Iterator[None]:
         raise type(error)(msg) from error
 
 
-def _spacing(case: "Case", frame: _Frame) -> tuple[float, ...] | None:
+def _spacing(case: "Case | Annotations", frame: _Frame) -> tuple[float, ...] | None:
     """Voxel edges from the header, else from the case; the two must not contradict each other."""
     stated = case.spacing
     if stated is not None and frame.shape is not None and len(stated) != len(frame.shape):

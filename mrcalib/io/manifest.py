@@ -14,15 +14,16 @@ from typing import TypeAlias
 import numpy as np
 
 from mrcalib._files import atomic_write
+from mrcalib.io.annotations import Annotations
 from mrcalib.io.case import Case
 from mrcalib.io.drafts import Draft, Drafts
 from mrcalib.io.volume import Source
 
-__all__ = ["read_manifest", "write_manifest"]
+__all__ = ["read_annotations", "read_manifest", "write_manifest"]
 
 _PROBS = ("prob", "probs", "prob_*", "probability*")
 _RATERS = ("rater_*", "annotation_*", "mask_*")
-_EXTRAS = ("roi", "image", "vessels")
+_EXTRAS = ("roi", "coarse", "image", "vessels")
 _GROUPS = ("group", "patient", "site")
 _NAMES = ("name", "rater", "member")
 _LONG = ("case", "role", "name", "path", "group", "spacing")
@@ -30,14 +31,17 @@ _LONG = ("case", "role", "name", "path", "group", "spacing")
 _Rows: TypeAlias = Iterator[tuple[int, dict[str, str]]]
 
 
-def read_manifest(path: str | Path, *, probs: str | None = None, raters: str | None = None) -> list[Case]:
+def read_manifest(
+    path: str | Path, *, probs: str | None = None, raters: str | None = None, require_raters: bool = True
+) -> list[Case]:
     """Read the cases of a CSV table.
 
     Wide tables have the columns ``case``; probabilities ``prob``, ``probs``, ``prob_*``, ``probability*`` (several are
     the members of an ensemble); raters ``rater_*``, ``annotation_*``, ``mask_*`` (named by what follows the underscore;
-    an empty cell is a missing rater); and, if there, ``group`` (or ``patient``, or ``site``), ``roi``, ``image``,
-    ``vessels``, ``spacing`` (mm, such as ``0.7 0.7 2.5``). Long tables have the columns ``case``, ``role`` (probs,
-    rater, roi, image or vessels), ``path``, and, if there, ``name`` (or ``rater``, ``member``), ``group``, ``spacing``.
+    an empty cell is a missing rater); and, if there, ``group`` (or ``patient``, or ``site``), ``roi``, ``coarse``,
+    ``image``, ``vessels``, ``spacing`` (mm, such as ``0.7 0.7 2.5``). Long tables have the columns ``case``, ``role``
+    (probs, rater, roi, coarse, image or vessels), ``path``, and, if there, ``name`` (or ``rater``, ``member``),
+    ``group``, ``spacing``.
     Other columns are logged and left out.
 
     Parameters
@@ -46,6 +50,8 @@ def read_manifest(path: str | Path, *, probs: str | None = None, raters: str | N
         The table, UTF-8 with commas.
     probs, raters : str or None
         Patterns such as ``"prob_[0-9]"`` that choose the probability and rater columns of a wide table by name.
+    require_raters : bool, default=True
+        Whether every case must have a rater. False for cases that a calibrator is applied to.
 
     Returns
     -------
@@ -72,26 +78,65 @@ def read_manifest(path: str | Path, *, probs: str | None = None, raters: str | N
     [('A1', 'A', ('ann', 'bo'), None)]
     >>> folder.cleanup()
     """
-    path = Path(path)
+    drafts = Drafts(Path(path))
+    _read(drafts, probs, raters, require_raters=require_raters)
+    return drafts.cases(require_raters=require_raters)
+
+
+def read_annotations(path: str | Path, *, raters: str | None = None) -> list[Annotations]:
+    """Read only the raters' masks of a CSV table of cases, which need not name probabilities.
+
+    Parameters
+    ----------
+    path, raters
+        As for `read_manifest`; other files that the table names are not looked for.
+
+    Returns
+    -------
+    list of Annotations
+        In the order of the table. Every case has all rater names of the table, None where it lacks one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If there is no column of raters, or a row is wrong, as for `read_manifest`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "a.npy").touch()
+    ...     table = Path(folder) / "cases.csv"
+    ...     _ = table.write_text("case,rater_ann,rater_bo\\nA1,a.npy,\\n")
+    ...     [(case.id, case.rater_names, case.masks["bo"]) for case in read_annotations(table)]
+    [('A1', ('ann', 'bo'), None)]
+    """
+    drafts = Drafts(Path(path), ("rater",))
+    _read(drafts, None, raters, require_raters=True)
+    return drafts.annotations()
+
+
+def _read(drafts: Drafts, probs: str | None, raters: str | None, *, require_raters: bool) -> None:
+    """Enter all rows of the table."""
+    path = drafts.path
     if not path.is_file():
         msg = f"The manifest {path} does not exist; expected a CSV table of cases."
         raise FileNotFoundError(msg)
-    drafts = Drafts(path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
         columns = [column.strip() for column in table.fieldnames or ()]
         table.fieldnames = columns
         _require(columns, "case", [column for column in columns if column == "case"], path)
         if "role" not in columns:
-            _read_wide(
-                drafts, _rows(table, drafts), columns, (probs,) if probs else _PROBS, (raters,) if raters else _RATERS
-            )
+            patterns = (probs,) if probs else _PROBS, (raters,) if raters else _RATERS
+            _read_wide(drafts, _rows(table, drafts), columns, *patterns, require_raters=require_raters)
         elif probs or raters:
             msg = f"{path} is a long table (it has a column 'role'); probs= and raters= choose columns of wide tables."
             raise ValueError(msg)
         else:
             _read_long(drafts, _rows(table, drafts), columns)
-    return drafts.cases()
 
 
 def write_manifest(cases: Iterable[Case], path: str | Path) -> None:
@@ -130,12 +175,20 @@ def _rows(table: "csv.DictReader[str]", drafts: Drafts) -> _Rows:
 
 
 def _read_wide(
-    drafts: Drafts, rows: _Rows, columns: Sequence[str], prob_patterns: Sequence[str], rater_patterns: Sequence[str]
+    drafts: Drafts,
+    rows: _Rows,
+    columns: Sequence[str],
+    prob_patterns: Sequence[str],
+    rater_patterns: Sequence[str],
+    *,
+    require_raters: bool,
 ) -> None:
     probs = [column for column in columns if _matches(column, prob_patterns)]
     raters = [column for column in columns if _matches(column, rater_patterns) and column not in probs]
-    _require(columns, " or ".join(prob_patterns), probs, drafts.path)
-    _require(columns, " or ".join(rater_patterns), raters, drafts.path)
+    if "probs" in drafts.roles:
+        _require(columns, " or ".join(prob_patterns), probs, drafts.path)
+    if require_raters:
+        _require(columns, " or ".join(rater_patterns), raters, drafts.path)
     names = _rater_names(raters)
     extras = [column for column in _EXTRAS if column in columns]
     group = next((column for column in _GROUPS if column in columns), "")
@@ -202,7 +255,7 @@ def _long_rows(case: Case, folder: Path) -> Iterator[tuple[str, ...]]:
     spacing = " ".join(repr(float(edge)) for edge in case.spacing or ())
     entries: list[tuple[str, str, Source | None]] = [("probs", str(i), s) for i, s in enumerate(case.members, start=1)]
     entries += [("rater", name, source) for name, source in case.masks.items()]
-    extras = (("roi", case.roi), ("image", case.image), ("vessels", case.vessels))
+    extras = (("roi", case.roi), ("coarse", case.coarse), ("image", case.image), ("vessels", case.vessels))
     entries += [(role, "", source) for role, source in extras if source is not None]
     for role, name, source in entries:
         if isinstance(source, np.ndarray):

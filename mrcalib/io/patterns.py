@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from mrcalib.io.annotations import Annotations
 from mrcalib.io.case import Case
 
-__all__ = ["discover"]
+__all__ = ["discover", "discover_annotations", "find_by_case", "natural", "some_of"]
 
 _PLACEHOLDERS = {"case": "[^/]+", "rater": "[^/]+?", "member": "[^/]+?"}
 _TOKEN = re.compile(r"\{(\w*)\}|(\*)|(\?)|\[(!?)([^\]]+)\]|([^{*?\[]+|[{\[])")
@@ -25,6 +26,7 @@ def discover(
     raters: str | None,
     *,
     roi: str | None = None,
+    coarse: str | None = None,
     image: str | None = None,
     vessels: str | None = None,
     group: str | None = None,
@@ -39,7 +41,7 @@ def discover(
         what a wildcard matches.
     raters : str or None
         Holds ``{case}``, and ``{rater}`` if there are several. None: no raters (to apply a calibrator).
-    roi, image, vessels : str or None
+    roi, coarse, image, vessels : str or None
         Templates that give one file for every case.
     group : str or None
         Regular expression with one group, searched for in the case name: what it captures is the patient or site.
@@ -52,8 +54,8 @@ def discover(
     Raises
     ------
     ValueError
-        If a template is malformed, matches nothing or two files for one place, if a case has no `roi`, `image` or
-        `vessels`, if no case has both probabilities and a rater, or `group` does not fit a case.
+        If a template is malformed, matches nothing or two files for one place, if a case has no `roi`, `coarse`,
+        `image` or `vessels`, if no case has both probabilities and a rater, or `group` does not fit a case.
 
     Warns
     -----
@@ -71,31 +73,31 @@ def discover(
     [('P1', True), ('P2', False)]
     >>> folder.cleanup()
     """
-    members = _find(probs, "member")
-    masks = _find(raters, "rater") if raters else {case: {} for case in members}
+    members = find_by_case(probs, "member")
+    masks = find_by_case(raters, "rater") if raters else {case: {} for case in members}
     extras = {
-        role: _find(template, None)
-        for role, template in (("roi", roi), ("image", image), ("vessels", vessels))
+        role: find_by_case(template, None)
+        for role, template in (("roi", roi), ("coarse", coarse), ("image", image), ("vessels", vessels))
         if template is not None
     }
     _report_unpaired(members, masks)
     both = sorted(members.keys() & masks.keys())
     if not both:
         msg = (
-            f"No case has both probabilities and a rater: {probs!r} gives {_some(members)}, "
-            f"{raters!r} gives {_some(masks)}. The two templates must give a case the same name."
+            f"No case has both probabilities and a rater: {probs!r} gives {some_of(members)}, "
+            f"{raters!r} gives {some_of(masks)}. The two templates must give a case the same name."
         )
         raise ValueError(msg)
     for role, found in extras.items():
         lacking = [case for case in both if case not in found]
         if lacking:
-            msg = f"{len(lacking)} cases have no {role}: {_some(lacking)}. Add the files, or use a manifest."
+            msg = f"{len(lacking)} cases have no {role}: {some_of(lacking)}. Add the files, or use a manifest."
             raise ValueError(msg)
-    names = sorted({name for case in both for name in masks[case]}, key=_natural)
+    names = sorted({name for case in both for name in masks[case]}, key=natural)
     return [
         Case(
             id=case,
-            probs=tuple(path for _, path in sorted(members[case].items(), key=lambda item: _natural(item[0]))),
+            probs=tuple(path for _, path in sorted(members[case].items(), key=lambda item: natural(item[0]))),
             raters={name: masks[case].get(name) for name in names},
             group=_group(case, group),
             **{role: found[case][""] for role, found in extras.items()},  # type: ignore[arg-type]
@@ -104,8 +106,40 @@ def discover(
     ]
 
 
-def _find(template: str, placeholder: str | None) -> _Found:
-    """Files that match a template, by case and then by member or rater."""
+def discover_annotations(raters: str) -> list[Annotations]:
+    """Find the raters' masks of cases by a template of their paths.
+
+    Parameters
+    ----------
+    raters : str
+        As for `discover`.
+
+    Returns
+    -------
+    list of Annotations
+        Sorted by name. All have the same rater names; a rater without a file for a case is missing (None).
+
+    Raises
+    ------
+    ValueError
+        If the template is malformed, matches nothing, or two files for one place.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("P1_a.npy", "P1_b.npy", "P2_b.npy"):
+    ...         (Path(folder) / name).touch()
+    ...     [(case.id, case.masks["a"] is None) for case in discover_annotations(f"{folder}/{{case}}_{{rater}}.npy")]
+    [('P1', False), ('P2', True)]
+    """
+    masks = find_by_case(raters, "rater")
+    names = sorted({name for found in masks.values() for name in found}, key=natural)
+    return [Annotations(case, {name: masks[case].get(name) for name in names}) for case in sorted(masks)]
+
+
+def find_by_case(template: str, placeholder: str | None) -> _Found:
+    """Files that match a template, by case and then by member or rater; ValueError if none does, or two for one place."""
     allowed = ("case",) if placeholder is None else ("case", placeholder)
     names = re.findall(r"\{(\w*)\}", template)
     if "case" not in names or not set(names) <= set(allowed):
@@ -181,7 +215,7 @@ def _report_unpaired(members: _Found, masks: _Found) -> None:
     ):
         alone = sorted(found.keys() - other.keys())
         if alone and len(alone) < len(found):
-            msg = f"{len(alone)} cases have {have} but no {lack}, and are left out: {_some(alone)}."
+            msg = f"{len(alone)} cases have {have} but no {lack}, and are left out: {some_of(alone)}."
             warnings.warn(msg, UserWarning, stacklevel=3)
 
 
@@ -196,12 +230,13 @@ def _group(case: str, pattern: str | None) -> str | None:
     return str(match[1])
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which '2' comes before '10', and numbers before words."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def _some(names: "Mapping[str, object] | list[str]") -> str:
+def some_of(names: "Mapping[str, object] | list[str]") -> str:
+    """The first ten names, and how many more there are."""
     listed = sorted(names)
     return ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
 
@@ -210,4 +245,4 @@ def _contents(folder: Path) -> str:
     if not folder.is_dir():
         return "which does not exist"
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return f"which holds {_some(names[:10])}" if names else "which is empty"
+    return f"which holds {some_of(names[:10])}" if names else "which is empty"

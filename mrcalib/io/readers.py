@@ -2,11 +2,12 @@
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from mrcalib.io import arrays, itk, nifti, nnunet
-from mrcalib.io.channels import foreground_of, single
+from mrcalib.io import arrays, itk, nifti, nnunet, png
+from mrcalib.io.channels import Merge, foreground_of, from_logits, single
 from mrcalib.io.files import require_file
 from mrcalib.io.masks import as_labels
 from mrcalib.io.volume import Volume
@@ -15,7 +16,7 @@ __all__ = ["SUFFIXES", "companions", "read_labels", "read_probability", "read_vo
 
 _NIFTI = (".nii.gz", ".nii")
 _ITK = (".mha", ".mhd", ".nrrd")
-SUFFIXES = (*_NIFTI, *_ITK, ".npy", ".npz")
+SUFFIXES = (*_NIFTI, *_ITK, ".npy", ".npz", ".png")
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -24,13 +25,14 @@ def read_volume(path: str | Path) -> Volume:
     Parameters
     ----------
     path : str or Path
-        A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd``, ``.npy`` or ``.npz`` file. A ``.npz`` with a 4-D array
-        ``probabilities`` is an nnU-Net export and needs the segmentation beside it.
+        A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd``, ``.nrrd``, ``.npy``, ``.npz`` or ``.png`` file. A ``.npz`` with a 4-D
+        array ``probabilities`` is an nnU-Net export and needs the segmentation beside it. A ``.png`` has one grey value
+        a pixel and shape (rows, columns), as NumPy users read it.
 
     Returns
     -------
     Volume
-        Voxels in ``(x, y, z)`` order; `geometry` is None for ``.npy`` and ``.npz`` that are not nnU-Net's.
+        Voxels in ``(x, y, z)`` order; `geometry` is None for ``.png``, and for ``.npy`` and ``.npz`` not nnU-Net's.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def read_volume(path: str | Path) -> Volume:
     ValueError
         If the suffix is unknown, or the file is damaged.
     ImportError
-        If the suffix needs SimpleITK and it is not installed.
+        If the suffix needs SimpleITK or Pillow and it is not installed.
 
     Examples
     --------
@@ -57,12 +59,20 @@ def read_volume(path: str | Path) -> Volume:
         return nifti.read(path)
     if suffix in _ITK:
         return itk.read(path)
+    if suffix == ".png":
+        return png.read(path)
     if suffix == ".npy":
         return Volume(arrays.read(path), None)
     return _read_npz(path)
 
 
-def read_probability(path: str | Path, foreground: tuple[int, ...] | None = None) -> Volume:
+def read_probability(
+    path: str | Path,
+    foreground: tuple[int, ...] | None = None,
+    *,
+    merge: Merge = "sum",
+    values: Literal["probabilities", "logits"] = "probabilities",
+) -> Volume:
     """Read the foreground probability from an image file. The range is not checked here.
 
     Parameters
@@ -70,7 +80,12 @@ def read_probability(path: str | Path, foreground: tuple[int, ...] | None = None
     path : str or Path
         As for `read_volume`; several channels are exclusive classes (or regions, of which one is chosen).
     foreground : tuple of int or None
-        The channels whose sum is the foreground. None: channel 1 of two.
+        The channels that make up the foreground. None: channel 1 of two.
+    merge : {"sum", "max"}
+        Of several channels: the sum, of exclusive classes; or the largest, of regions that may overlap or nest.
+    values : {"probabilities", "logits"}
+        What is stored. Logits become probabilities: by the softmax over the channels of exclusive classes
+        (``merge="sum"``), else by the sigmoid.
 
     Returns
     -------
@@ -82,7 +97,8 @@ def read_probability(path: str | Path, foreground: tuple[int, ...] | None = None
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file holds unscaled integers, or `foreground` does not fit its channels, or as `read_volume`.
+        If the file holds unscaled integers, `foreground` does not fit its channels, or logits all lie in [0, 1], or as
+        `read_volume`.
 
     Warns
     -----
@@ -104,10 +120,13 @@ def read_probability(path: str | Path, foreground: tuple[int, ...] | None = None
             "Is it a segmentation? Export the probabilities as float32."
         )
         raise ValueError(msg)
-    chosen = foreground_of(volume, foreground, str(path))
-    if chosen.data.dtype == np.float16:
-        return Volume(chosen.data.astype(np.float32), chosen.geometry)
-    return chosen
+    stored = volume.data.dtype
+    if values == "logits":
+        volume = from_logits(volume, str(path), merge)
+    chosen = foreground_of(volume, foreground, str(path), merge)
+    if stored == np.float64 or chosen.data.dtype == np.float32:
+        return chosen
+    return Volume(chosen.data.astype(np.float32), chosen.geometry)
 
 
 def read_labels(path: str | Path) -> Volume:

@@ -1,5 +1,5 @@
 """Schedulers: from cases to a cohort of tallies, over threads. They know files and tallies, never statistics."""
 
-from mrcalib.scale.cases import Progress, tally_case, tally_cases, voxels_of_case
+from mrcalib.scale.cases import Progress, reading_of, tally_case, tally_cases, voxels_of_case
 
-__all__ = ["Progress", "tally_case", "tally_cases", "voxels_of_case"]
+__all__ = ["Progress", "reading_of", "tally_case", "tally_cases", "voxels_of_case"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from mrcalib._files import file_stem
 from mrcalib._validation import check_voxels
@@ -14,12 +15,21 @@ from mrcalib._voxels import Voxels
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.io import Case, LoadOptions
+from mrcalib.roi import RoiRecall
 from mrcalib.tallies import Tally, tally
 
-__all__ = ["Progress", "tally_case", "tally_cases", "voxels_of_case"]
+__all__ = ["Progress", "reading_of", "tally_case", "tally_cases", "voxels_of_case"]
 
 Progress = Callable[[str, str], None]
 """Called with a case's id and what became of it: "tallied", "unchanged" or "failed"."""
+
+
+class _Tallied(NamedTuple):
+    """What is kept of a case."""
+
+    tally: Tally
+    voxel_volume: float | None
+    recall: RoiRecall | None
 
 
 def tally_case(
@@ -47,6 +57,12 @@ def tally_case(
     voxel_volume : float or None
         Volume of a voxel in mL; None where no file or argument tells the spacing.
     """
+    return _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_jobs)[:2]
+
+
+def _tally_case(
+    case: Case, *, grid: ProbabilityGrid | None, options: LoadOptions | None, invalid: str, n_jobs: int | None
+) -> _Tallied:
     loaded = case.load(options=options or LoadOptions())
     counted = tally(
         loaded.probs,
@@ -58,7 +74,33 @@ def tally_case(
         case=loaded.id,
         n_jobs=n_jobs,
     )
-    return counted, loaded.voxel_volume_ml
+    recall = None
+    if loaded.roi_recall is not None and loaded.rater_recalls is not None:
+        recall = RoiRecall(loaded.roi_recall, loaded.rater_recalls)
+    return _Tallied(counted, loaded.voxel_volume_ml, recall)
+
+
+def reading_of(cases: Sequence[Case], options: LoadOptions | None = None) -> dict[str, Any]:
+    """How the probabilities of cases were made, as JSON values: what a calibrator's provenance records.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        None of them is read here.
+    options : LoadOptions, optional
+        How they were read.
+
+    Returns
+    -------
+    dict
+        ``LoadOptions.to_dict()``; "members", the numbers of ensemble members that cases have; and "roi" and "coarse", whether
+        any case has one.
+    """
+    return (options or LoadOptions()).to_dict() | {
+        "members": sorted({len(case.members) for case in cases}),
+        "roi": any(case.roi is not None for case in cases),
+        "coarse": any(case.coarse is not None for case in cases),
+    }
 
 
 def voxels_of_case(case: Case, *, raters: Sequence[str], options: LoadOptions | None = None) -> Voxels:
@@ -88,6 +130,7 @@ def tally_cases(
     checkpoints: str | Path | None = None,
     failures: dict[str, Exception] | None = None,
     progress: Progress | None = None,
+    recalls: dict[str, RoiRecall] | None = None,
 ) -> Cohort:
     """Tally cases, ``n_jobs`` at a time; the result does not depend on how many.
 
@@ -111,6 +154,9 @@ def tally_cases(
         raised, after the cases at work are finished.
     progress : callable, optional
         Called as each case is done.
+    recalls : dict, optional
+        Takes, by id, how much of the raters' voxels lies inside the region of interest of each case that has one; also
+        of cases that were not read again.
 
     Returns
     -------
@@ -131,7 +177,7 @@ def tally_cases(
 
     n_threads = None if n_jobs is None or n_jobs == 1 else 1  # either cases or voxels are shared out
 
-    def work(case: Case) -> tuple[Tally, float | None] | Exception:
+    def work(case: Case) -> _Tallied | Exception:
         try:
             done, status = _tally_or_load(case, checkpoints, grid, options, invalid=invalid, n_threads=n_threads)
         except Exception as error:
@@ -149,32 +195,34 @@ def tally_cases(
     else:
         with ThreadPoolExecutor(n_jobs) as pool:
             results = list(pool.map(work, cases))
-    kept: list[tuple[Case, Tally, float | None]] = []
+    kept: list[tuple[Case, _Tallied]] = []
     for case, result in zip(cases, results, strict=True):
         if isinstance(result, Exception):
             assert failures is not None
             failures[case.id] = result
         else:
-            kept.append((case, *result))
+            kept.append((case, result))
+            if recalls is not None and result.recall is not None:
+                recalls[case.id] = result.recall
     if not kept:
         msg = f"None of the {len(cases)} cases could be tallied."
         if failures:
             first, error = next(iter(failures.items()))
             msg += f" The first, {first!r}: {error}"
         raise ValueError(msg)
-    volumes = [volume for _, _, volume in kept]
+    volumes = [found.voxel_volume for _, found in kept]
     known = [volume for volume in volumes if volume is not None]
     if known and len(known) < len(volumes):
-        without = next(case.id for case, _, volume in kept if volume is None)
+        without = next(case.id for case, found in kept if found.voxel_volume is None)
         msg = (
             f"The voxel volume of case {without!r} is not known, that of others is: volumes would be in different units. "
             "Give its spacing (a column of the manifest, or Case(spacing=...))."
         )
         raise ValueError(msg)
     return Cohort(
-        [part for _, part, _ in kept],
-        [case.id for case, _, _ in kept],
-        [case.group or case.id for case, _, _ in kept],
+        [found.tally for _, found in kept],
+        [case.id for case, _ in kept],
+        [case.group or case.id for case, _ in kept],
         known,
     )
 
@@ -187,10 +235,10 @@ def _tally_or_load(
     *,
     invalid: str,
     n_threads: int | None,
-) -> tuple[tuple[Tally, float | None], str]:
+) -> tuple[_Tallied, str]:
     """A case's tally, from its checkpoint if that was made of the same inputs in the same way."""
     if checkpoints is None:
-        return tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads), "tallied"
+        return _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads), "tallied"
     made_of = [
         case.fingerprint(),
         *map(str, astuple(options)),
@@ -206,7 +254,10 @@ def _tally_or_load(
         except ValueError:
             header = {}  # damaged: tally again and replace it
         if header.get("inputs") == inputs and header.get("case") == case.id:
-            return (part, header["voxel_volume"]), "unchanged"
-    part, volume = tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads)
-    part.save(path, inputs=inputs, case=case.id, group=case.group or case.id, voxel_volume=volume)
-    return (part, volume), "tallied"
+            kept = header.get("roi_recall")
+            recall = None if kept is None else RoiRecall(kept["union"], tuple(kept["per_rater"]))
+            return _Tallied(part, header["voxel_volume"], recall), "unchanged"
+    done = _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads)
+    more = {"voxel_volume": done.voxel_volume, "roi_recall": None if done.recall is None else asdict(done.recall)}
+    done.tally.save(path, inputs=inputs, case=case.id, group=case.group or case.id, **more)
+    return done, "tallied"

@@ -112,7 +112,7 @@ def test_faults_of_long_tables_are_reported(table):
         "row 3: case 'A': group 'H' contradicts 'G'",
         "row 4: case 'A': rater x is there twice",
         "row 5: case 'A': roi has no path; only a rater may be missing",
-        "row 6: case 'A': role must be one of probs, rater, roi, image, vessels; got 'reader'",
+        "row 6: case 'A': role must be one of probs, rater, roi, coarse, image, vessels; got 'reader'",
         "row 8: case 'A': image is there twice",
     ):
         assert words in str(caught.value)
@@ -173,3 +173,23 @@ def test_the_real_manifest_is_read(shared):
     cases = read_manifest(shared / "lidc_cases" / "cases.csv", probs="prob_[0-9]")
     assert len({case.group for case in cases}) == 102
     assert {case.rater_names for case in cases} == {("1", "2", "3", "4")}
+
+
+def test_coarse_masks_come_from_either_kind_of_table_and_go_back(table, tmp_path):
+    wide = table("case,prob,rater_1,coarse\nA,p,m,c\nB,p,m,\n", "p", "m", "c")
+    cases = read_manifest(wide)
+    assert [case.coarse for case in cases] == [tmp_path / "c", None]
+    write_manifest(cases, tmp_path / "long.csv")
+    assert "A,coarse,,c,," in (tmp_path / "long.csv").read_text()
+    assert [case.coarse for case in read_manifest(tmp_path / "long.csv")] == [tmp_path / "c", None]
+
+
+def test_tables_without_raters_are_read_where_none_are_required(table):
+    wide = table("case,prob,coarse\nA,p,c\n", "p", "c")
+    assert read_manifest(wide, require_raters=False)[0].masks == {}
+    with pytest.raises(ValueError, match=r"needs a column rater_\*"):
+        read_manifest(wide)
+    long = table("case,role,path\nA,probs,p\n", "p")
+    assert read_manifest(long, require_raters=False)[0].masks == {}
+    with pytest.raises(ValueError, match="case 'A' has no rater"):
+        read_manifest(long)
