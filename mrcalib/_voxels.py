@@ -141,6 +141,34 @@ class Voxels:
             piece = piece.astype(np.uint8)
         return piece, present
 
+    def whole_masks(self, shape: tuple[int, ...]) -> list[NDArray[Any] | None]:
+        """Each rater's mask of 0 and 1 in the shape of the image, None where missing: for what is spatial.
+
+        ValueError where a rater answered at part of the voxels only, or no rater is there.
+        """
+        masks = [None if mask is None else self._whole(r, mask) for r, mask in enumerate(self.masks)]
+        if all(mask is None for mask in masks):
+            msg = "At least one rater must have annotated the case; all are missing."
+            raise ValueError(msg)
+        return [None if mask is None else mask.reshape(shape, order=self.order) for mask in masks]
+
+    def _whole(self, rater: int, mask: NDArray[Any]) -> NDArray[Any] | None:
+        """A rater's flat mask of 0 and 1, None if nothing is known of it."""
+        values: NDArray[Any] = np.ma.getdata(mask)
+        unknown = np.ma.getmaskarray(mask) if np.ma.is_masked(mask) else np.zeros(1, dtype=bool)
+        if values.dtype.kind == "f":
+            unknown = unknown | np.isnan(values)
+        if unknown.all() and unknown.size == values.size:
+            return None
+        if unknown.any():
+            msg = (
+                f"Rater {rater} annotated part of the voxels only; whole masks are needed, or None for a missing rater."
+            )
+            raise ValueError(msg)
+        if values.dtype.kind != "b" and not ((values == 0) | (values == 1)).all():
+            self.refuse_labels(rater)
+        return values
+
     def refuse_labels(self, rater: int) -> None:
         """Raise for a rater whose mask holds other values than 0 and 1."""
         refuse_labels(self.masks[rater], rater, self.case, takes_soft=self.takes_soft)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from mrcalib.cli._cases import each_case, tell_groups
 from mrcalib.cli._console import Console
@@ -16,20 +16,20 @@ from mrcalib.cli._files import to_json, write_command, write_csv, write_json
 from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import METRICS, PROTOCOLS
 from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, name_of
+from mrcalib.cli._protocol import Calibrator, ProtocolScores, Scores, vessel_labels
+from mrcalib.cli._reading import tell_differences
 from mrcalib.cli._tables import ARROWS, decimals, number, table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mrcalib.calibrators import VoteCalibrator
     from mrcalib.cli._options import Subparsers
-    from mrcalib.io import Case, LoadedCase
+    from mrcalib.io import Case
+    from mrcalib.metrics import Metric
+    from mrcalib.responses import Responses
 
 __all__ = ["add_parser", "run"]
-
-Scores: TypeAlias = "dict[str, dict[str, float]]"
-"""Of a case: the value of each score, for each map ("as given", "calibrated")."""
 
 GIVEN, CALIBRATED, CHANGE = "as given", "calibrated", "change"
 
@@ -47,8 +47,12 @@ _EXAMPLES = r"""
   # a gate
   mrcalib evaluate --manifest test.csv --calibrator calibrator.json --max mr_ece=0.02 --min tdsc=0.7
 
-  # as the CURVAS-PDACVI challenge scores
-  mrcalib evaluate --manifest test.csv --protocol curvas-pdacvi
+  # as the CURVAS-PDACVI challenge scores, vascular invasion included; and the file that its platform reads
+  mrcalib evaluate --manifest test.csv --protocol curvas-pdacvi --vessel-labels PORTA=1,SMV=2,AORTA=3 \
+      --metrics-json metrics.json
+
+A protocol's scores are those of the challenge's program, faults included. Where a fault matters, the sound value is
+beside it, with the reason; --sound shows all of them. Both are always in the files that are written.
 
 OUT, if given, then holds summary.csv, per_case.csv, evaluation.json and command.txt.
 """.removeprefix("\n")
@@ -62,6 +66,7 @@ class _Score:
     label: str
     better: str
     unit: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,21 @@ def add_parser(subparsers: Subparsers) -> None:
         help=f"(default: the first eleven) {' '.join(METRICS)}",
     )
     scores.add_argument(
-        "--protocol", choices=PROTOCOLS, help="score as this challenge's program does, instead of --metrics"
+        "--protocol",
+        choices=PROTOCOLS,
+        help="score as this challenge's program does, instead of --metrics; curvas-2024 reads 4 channels (background, "
+        "pancreas, kidney, liver) and label maps",
+    )
+    scores.add_argument(
+        "--sound",
+        action="store_true",
+        help="with --protocol: show all sound values too, not only those that differ enough to matter",
+    )
+    scores.add_argument(
+        "--vessel-labels",
+        type=vessel_labels,
+        metavar="NAME=LABEL,...",
+        help="with --protocol: labels of --vessels, such as PORTA=1,SMV=2 (default: the challenge's)",
     )
     scores.add_argument(
         "--resamples",
@@ -136,6 +155,13 @@ def add_parser(subparsers: Subparsers) -> None:
     output.add_argument(
         "--out", type=Path, metavar="FOLDER", help="summary.csv, per_case.csv ... (default: nothing is written)"
     )
+    output.add_argument(
+        "--metrics-json",
+        type=Path,
+        metavar="FILE",
+        help="scores of cases and their aggregates as grand-challenge.org reads them (of the calibrated maps if there is "
+        "a calibrator)",
+    )
     add_common(parser)
 
 
@@ -154,33 +180,41 @@ def _gate(*, at_most: bool) -> Callable[[str], _Gate]:
 
 def run(args: argparse.Namespace) -> int:
     """Score each case, summarise, and check the gates."""
-    if args.protocol and args.invalid == "drop":
-        msg = "--invalid drop does not go with --protocol, which scores whole images."
-        raise UsageError(msg)
-    scorer = _Protocol() if args.protocol else _Metrics(args)
+    _refuse_what_does_not_go_together(args)
     gates: list[_Gate] = args.max + args.min
-    scorer.check(gates)
+    if not args.protocol:
+        _check_gates(gates, METRICS)
     cases = cases_of(args)
     console: Console = args.console
+    scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args)
+    if isinstance(scorer, ProtocolScores):
+        _check_gates(gates, scorer.gated)
     tell_groups(cases, console)
     maps = _maps(args)
+    if CALIBRATED in maps:
+        scorer.check(maps[CALIBRATED])
     _tell_seen(cases, maps, console)
+    if CALIBRATED in maps:
+        tell_differences(maps[CALIBRATED].provenance_, cases, args, console)
+    scorer.announce(console)
 
     def work(case: Case) -> tuple[Scores, str]:
-        loaded = case.load(options=load_options_of(args))
-        return scorer(loaded, maps), "scored"
+        return scorer(case, maps), "scored"
 
     by_case, failures = each_case(cases, work, console=console, jobs=args.jobs)
     if not by_case:
         first, error = next(iter(failures.items()))
         msg = f"None of the {len(cases)} cases could be scored. The first, {first!r}: {error}"
         raise ValueError(msg)
-    found = _Evaluation(cases, by_case, scorer.scores(by_case), args)
+    scores = [_Score(m.name, m.label, m.better, m.unit, shown) for m, shown in scorer.measures(by_case)]
+    found = _Evaluation(cases, by_case, scores, args, scorer if isinstance(scorer, ProtocolScores) else None)
     broken = [
         (gate, value) for gate in gates if gate.broken_by(value := found.mean(gate.name), found.better(gate.name))
     ]
     if args.out:
         found.write(args.out, args.words)
+    if args.metrics_json:
+        found.write_metrics_json(args.metrics_json)
     if args.json:
         console.show(to_json(found.to_dict() | {"gates": [_told(gate, found, broken) for gate in gates]}))
     else:
@@ -189,6 +223,16 @@ def run(args: argparse.Namespace) -> int:
         console.complain(f"gate failed: {gate}; the {found.maps[-1]} maps have {value:.6g}")
     console.failures(failures, len(cases))
     return BAD_DATA if failures else GATE_FAILED if broken else OK
+
+
+def _refuse_what_does_not_go_together(args: argparse.Namespace) -> None:
+    if args.protocol and args.invalid == "drop":
+        msg = "--invalid drop does not go with --protocol, which scores whole images."
+        raise UsageError(msg)
+    for option, given in (("--sound", args.sound), ("--vessel-labels", args.vessel_labels)):
+        if given and not args.protocol:
+            msg = f"{option} goes with --protocol only."
+            raise UsageError(msg)
 
 
 def _told(gate: _Gate, found: _Evaluation, broken: Sequence[tuple[_Gate, float]]) -> dict[str, Any]:
@@ -200,7 +244,7 @@ def _told(gate: _Gate, found: _Evaluation, broken: Sequence[tuple[_Gate, float]]
     }
 
 
-def _maps(args: argparse.Namespace) -> dict[str, VoteCalibrator | None]:
+def _maps(args: argparse.Namespace) -> dict[str, Calibrator]:
     if not args.calibrator:
         return {GIVEN: None}
     import mrcalib
@@ -208,7 +252,7 @@ def _maps(args: argparse.Namespace) -> dict[str, VoteCalibrator | None]:
     return {GIVEN: None, CALIBRATED: mrcalib.load(args.calibrator)}
 
 
-def _tell_seen(cases: Sequence[Case], maps: Mapping[str, VoteCalibrator | None], console: Console) -> None:
+def _tell_seen(cases: Sequence[Case], maps: Mapping[str, Calibrator], console: Console) -> None:
     """Warn of cases that the calibrator was fitted to, as far as their names tell."""
     calibrator = maps.get(CALIBRATED)
     if calibrator is None:
@@ -232,72 +276,49 @@ class _Metrics:
         self._metrics = [get_metric(name) for name in dict.fromkeys(wanted)]
         self._drop = args.invalid == "drop"
 
-    def check(self, gates: Sequence[_Gate]) -> None:
-        """UsageError for a gate of an unknown metric."""
-        _check_gates(gates, METRICS)
+        self._options = load_options_of(args)
 
-    def scores(self, by_case: Mapping[str, Scores]) -> list[_Score]:  # noqa: ARG002
-        """What the values are."""
-        return [_Score(m.name, m.label, m.better, m.unit) for m in self._metrics]
+    def check(self, calibrator: Calibrator) -> None:
+        """UsageError for a calibrator of several classes."""
+        if hasattr(calibrator, "background"):
+            msg = "The calibrator was fitted to several classes; metrics are of one. Score the files of mrcalib apply."
+            raise UsageError(msg)
 
-    def __call__(self, loaded: LoadedCase, maps: Mapping[str, VoteCalibrator | None]) -> Scores:
+    def announce(self, console: Console) -> None:
+        """Nothing is to be said beforehand."""
+
+    def measures(self, by_case: Mapping[str, Scores]) -> list[tuple[Metric, bool]]:  # noqa: ARG002
+        """What the values are; all are shown."""
+        return [(metric, True) for metric in self._metrics]
+
+    def __call__(self, case: Case, maps: Mapping[str, Calibrator]) -> Scores:
+        import numpy as np
+
         from mrcalib._rows import voxel_responses
 
+        loaded = case.load(options=self._options)
         dtype = loaded.probs.dtype
         volume = loaded.voxel_volume_ml or 1.0
         roi = loaded.roi
         if self._drop:
             valid = (loaded.probs >= 0) & (loaded.probs <= 1)
             roi = valid if roi is None else roi & valid
-        rows = voxel_responses(loaded.probs, list(loaded.raters), roi=roi, voxel_volume=volume)
+
+        def rows_of(probs: NDArray[np.floating]) -> Responses:
+            return voxel_responses(probs, list(loaded.raters), roi=roi, voxel_volume=volume)
+
+        def calibrated(calibrator: Calibrator) -> Responses:
+            """In the dtype of the file, as ``mrcalib apply`` calibrates."""
+            if self._options.outside == "zero":
+                return rows_of(loaded.calibrated_by(lambda p: calibrator(np.where((p >= 0) & (p <= 1), p, np.nan))))
+            return rows.map(lambda p: calibrator(p.astype(dtype)))
+
+        rows = rows_of(loaded.probs)
         scores = {}
         for name, calibrator in maps.items():
-            # in the dtype of the file, as ``mrcalib apply`` calibrates
-            told = rows if calibrator is None else rows.map(lambda p, f=calibrator: f(p.astype(dtype)))  # type: ignore[misc]
+            told = rows if calibrator is None else calibrated(calibrator)
             scores[name] = {metric.name: metric(told) for metric in self._metrics}
         return scores
-
-
-class _Protocol:
-    """Scores a case as a challenge's program does."""
-
-    _BETTER: ClassVar = {"tdsc": "higher", "box_wraps": ""}
-
-    def check(self, gates: Sequence[_Gate]) -> None:
-        """UsageError for a gate of a score that no protocol has."""
-        _check_gates(gates, ("tdsc", "ece", "crps"))
-
-    def scores(self, by_case: Mapping[str, Scores]) -> list[_Score]:
-        """What the values are: all numbers that a case has."""
-        names = dict.fromkeys(name for case in by_case.values() for values in case.values() for name in values)
-        return [_Score(name, name, self._BETTER.get(name, "lower"), "mm³" if name == "crps" else "") for name in names]
-
-    def __call__(self, loaded: LoadedCase, maps: Mapping[str, VoteCalibrator | None]) -> Scores:
-        from mrcalib.protocols import curvas_pdacvi
-
-        spacing = None if loaded.voxel_volume_ml is None else loaded.voxel_volume_ml * 1000
-        raters = list(loaded.raters)
-        return {
-            name: _numbers(curvas_pdacvi(_calibrated(loaded.probs, calibrator), raters, loaded.vessels, spacing))
-            for name, calibrator in maps.items()
-        }
-
-
-def _calibrated(probs: NDArray[np.floating], calibrator: VoteCalibrator | None) -> NDArray[np.floating]:
-    return probs if calibrator is None else calibrator(probs)
-
-
-def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a protocol's answer; those in a list or a mapping are numbered or named."""
-    flat: dict[str, float] = {}
-    for name, value in told.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}_{key}": v for key, v in _numbers(value).items()}
-        elif isinstance(value, list) and all(isinstance(item, float) for item in value):
-            flat |= {f"{name}_{i}": item for i, item in enumerate(value, start=1)}
-        elif isinstance(value, int | float):
-            flat[name] = float(value)
-    return flat
 
 
 def _check_gates(gates: Sequence[_Gate], names: Sequence[str]) -> None:
@@ -313,7 +334,12 @@ class _Evaluation:
     """The scores of all cases: means, intervals, tables."""
 
     def __init__(
-        self, cases: Sequence[Case], by_case: Mapping[str, Scores], scores: Sequence[_Score], args: argparse.Namespace
+        self,
+        cases: Sequence[Case],
+        by_case: Mapping[str, Scores],
+        scores: Sequence[_Score],
+        args: argparse.Namespace,
+        protocol: ProtocolScores | None,
     ) -> None:
         import numpy as np
 
@@ -322,6 +348,7 @@ class _Evaluation:
         self.cases = [case for case in cases if case.id in by_case]
         self.maps = list(next(iter(by_case.values())))
         self._scores = {score.name: score for score in scores}
+        self._protocol = protocol
         self._level = args.level
         self._n_resamples = args.resamples
         self._counts = bootstrap_counts([str(case.group) for case in self.cases], args.resamples, args.seed)
@@ -373,9 +400,23 @@ class _Evaluation:
         return [
             {"case": case.id, "group": case.group, "map": which}
             | {name: float(self.values[name, which][i]) for name in self._scores}
+            | ({} if self._protocol is None else {"notes": " ".join(self._protocol.notes(case.id, which))})
             for i, case in enumerate(self.cases)
             for which in self.maps
         ]
+
+    def write_metrics_json(self, path: Path) -> None:
+        """Write the scores of the last map, of a protocol those of its program, as grand-challenge.org reads them."""
+        from mrcalib.io import write_metrics_json
+
+        names = [name for name, score in self._scores.items() if score.shown]
+        if self._protocol is not None:
+            names = [name for name in self._scores if self._protocol.is_official(name)]
+        scores = {
+            case.id: {name: float(self.values[name, self.maps[-1]][i]) for name in names}
+            for i, case in enumerate(self.cases)
+        }
+        write_metrics_json(path, scores)
 
     def describe(self) -> str:
         """Cases and intervals in a line."""
@@ -392,6 +433,7 @@ class _Evaluation:
             "metrics": [
                 {"name": s.name, "label": s.label, "better": s.better, "unit": s.unit} for s in self._scores.values()
             ],
+            **({} if self._protocol is None else {"protocol": self._protocol.protocol.name}),
             "summary": self.rows(),
             "per_case": self.per_case(),
         }
@@ -407,23 +449,21 @@ class _Evaluation:
 
     def report(self, console: Console) -> None:
         """Print the table."""
-        import numpy as np
-
         console.show(f"{self.describe()}\n")
         lines = []
         for name, score in self._scores.items():
+            if not score.shown:
+                continue
             found = [self._row(name, column) for column in self._columns]
             places = decimals([abs(row[0]) for row in found])
             unit = f" {score.unit}" if score.unit else ""
             cells = [
                 f"{number(mean, places)} [{number(low, places)}, {number(high, places)}]"
-                for mean, low, high, _ in found
+                + (f" ({n} of {len(self.cases)} cases)" if 0 < n < len(self.cases) else "")
+                for mean, low, high, n in found
             ]
             lines.append([f"{score.label}{unit} {ARROWS[score.better]}", *cells])
         console.show(table(["", *self._columns], lines))
-        wrapped = int(self.values.get(("box_wraps", GIVEN), np.zeros(1)).sum())
-        if wrapped:
-            console.show(
-                f"\nIn {wrapped} of {len(self.cases)} cases the official box starts before the volume and wraps around "
-                "(box_wraps): ece is then\nthat of a wrong region, as it is in the challenge's own program."
-            )
+        if self._protocol is not None:
+            means = {which: {name: self._row(name, which)[0] for name in self._scores} for which in self.maps}
+            self._protocol.report(means, console)

@@ -4,7 +4,9 @@ Functions take arrays, (probs, raters); a `Metric` takes responses, of voxels or
 studies or resampling. The probability of a voxel is that of foreground.
 """
 
+from mrcalib.metrics._detections import DetectionScore
 from mrcalib.metrics._metric import Metric
+from mrcalib.metrics.average_precision import average_precision, average_recall, lrp
 from mrcalib.metrics.calibration import (
     average_calibration_error,
     ece_metric,
@@ -15,8 +17,23 @@ from mrcalib.metrics.calibration import (
 )
 from mrcalib.metrics.catalogue import default_metrics, get_metric
 from mrcalib.metrics.corp import CorpDecomposition, corp_decomposition
+from mrcalib.metrics.counts import (
+    VoteCoverage,
+    count_level_responses,
+    count_log_loss,
+    count_log_loss_metric,
+    count_responses,
+    pit_histogram,
+    pit_metric,
+    rps_metric,
+    vote_coverage_metric,
+    vote_interval,
+    vote_interval_coverage,
+)
 from mrcalib.metrics.curve_metric import reliability_metric
-from mrcalib.metrics.ordinal import binomial_count_probs, ranked_probability_score
+from mrcalib.metrics.detection import detection_calibration, detection_ece, laece0
+from mrcalib.metrics.multiclass import multiclass_report
+from mrcalib.metrics.ordinal import binomial_count_probs, count_readout, orc_labels, ranked_probability_score
 from mrcalib.metrics.overlap import (
     majority_dice,
     majority_dice_metric,
@@ -28,7 +45,9 @@ from mrcalib.metrics.overlap import (
 from mrcalib.metrics.pairs import multirater
 from mrcalib.metrics.proper import brier_metric, brier_score, log_loss, log_loss_metric
 from mrcalib.metrics.ranking import auc, auc_metric
+from mrcalib.metrics.rater_agreement import RaterAgreement, rater_agreement
 from mrcalib.metrics.reliability import ReliabilityCurve, reliability_curve
+from mrcalib.metrics.vascular import PlaneContact, VascularInvasion, vascular_contact, vascular_invasion
 from mrcalib.metrics.volume import (
     gaussian_crps,
     volume_bias,
@@ -41,39 +60,66 @@ from mrcalib.metrics.volume import (
 
 __all__ = [
     "CorpDecomposition",
+    "DetectionScore",
     "Metric",
+    "PlaneContact",
+    "RaterAgreement",
     "ReliabilityCurve",
+    "VascularInvasion",
+    "VoteCoverage",
     "auc",
     "auc_metric",
     "average_calibration_error",
+    "average_precision",
+    "average_recall",
     "binomial_count_probs",
     "brier_metric",
     "brier_score",
     "corp_decomposition",
+    "count_level_responses",
+    "count_log_loss",
+    "count_log_loss_metric",
+    "count_readout",
+    "count_responses",
     "default_metrics",
+    "detection_calibration",
+    "detection_ece",
     "ece_metric",
     "expected_calibration_error",
     "gaussian_crps",
     "get_metric",
+    "laece0",
     "log_loss",
     "log_loss_metric",
+    "lrp",
     "majority_dice",
     "majority_dice_metric",
     "maximum_calibration_error",
     "mean_rater_ece",
+    "multiclass_report",
     "multirater",
     "multirater_ece",
+    "orc_labels",
+    "pit_histogram",
+    "pit_metric",
     "ranked_probability_score",
+    "rater_agreement",
     "reliability_curve",
     "reliability_metric",
+    "rps_metric",
     "soft_dice",
     "soft_dice_metric",
     "threshold_dice",
     "threshold_dice_metric",
+    "vascular_contact",
+    "vascular_invasion",
     "volume_bias",
     "volume_bias_metric",
     "volume_crps",
     "volume_crps_metric",
     "volume_error",
     "volume_error_metric",
+    "vote_coverage_metric",
+    "vote_interval",
+    "vote_interval_coverage",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["annotation_box", "wraps"]
+__all__ = ["Box", "annotation_box", "wraps"]
 
 Box = tuple[tuple[int, int], ...]
 

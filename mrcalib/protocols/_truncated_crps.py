@@ -13,7 +13,7 @@ def truncated_crps(value: float, mean: float, std: float) -> float:
     """CRPS over mean ± 3 std only; it saturates at 2.44 std, and is 0 where std is 0, whatever the value.
 
     The distribution function is tabulated at 100 points between its 1 % and 99 % quantiles and is 0 or 1 beyond; the
-    integral is adaptive quadrature across the jumps, off by up to 0.2 %, as in the program.
+    integral is adaptive quadrature across the jumps, as in the program: off by 0.1 % on average, and by up to 1.2 %.
     """
     from scipy.integrate import quad
     from scipy.special import ndtr, ndtri

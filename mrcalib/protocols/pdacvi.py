@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._rows import voxel_responses
-from mrcalib._validation import check_probs
+from mrcalib._validation import check_probs, check_voxels
+from mrcalib._voxels import Voxels
+from mrcalib.grid import ProbabilityGrid
 from mrcalib.metrics import ece_metric, gaussian_crps, threshold_dice_metric
-from mrcalib.protocols._box import annotation_box, wraps
+from mrcalib.protocols._box import Box, annotation_box, wraps
+from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion
+from mrcalib.protocols._notes import invasion_notes, rater_notes, volume_notes
 from mrcalib.protocols._top_label import official_top_label_ece
 from mrcalib.protocols._truncated_crps import truncated_crps
 from mrcalib.responses import Responses
+from mrcalib.tallies import tally_voxels
 
 __all__ = ["curvas_pdacvi"]
+
+_N_RATERS = 5
 
 
 def curvas_pdacvi(
@@ -26,6 +33,8 @@ def curvas_pdacvi(
     vessels: ArrayLike | None = None,
     spacing: float | Sequence[float] | None = None,
     *,
+    affine: ArrayLike | None = None,
+    vessel_labels: Mapping[str, int] | None = None,
     strict: bool = True,
 ) -> dict[str, Any]:
     """Score one case as the official CURVAS-PDACVI 2025 program does (version 86cfbeb), or as it means to.
@@ -37,10 +46,16 @@ def curvas_pdacvi(
     raters : array_like or sequence
         Masks, raters first ``(R, *S)`` or last ``(*S, R)``, or a list with None for a rater who did not annotate the
         case. The program takes exactly five; here any number counts alike, and raters who are missing are left out.
-    vessels : array_like, optional
-        Not supported yet: vascular invasion arrives with the next release.
+    vessels : array_like of int, shape S, optional
+        Labels of vessels, 0 for none; S has three axes then.
     spacing : float or sequence of float, optional
-        Volume of a voxel in mm³, or its edges in mm; the CRPS is then in mm³, else in voxels.
+        Volume of a voxel in mm³, or its edges in mm; the CRPS is then in mm³, else in voxels. The sound contact with
+        vessels asks for edges, or ``affine``; without either, voxels are taken for cubes, and ``notes`` say so.
+    affine : array_like of shape (4, 4), optional
+        From indices to RAS+ mm: names the planes of the sound contact with vessels. The program does not look at it.
+    vessel_labels : mapping of str to int, optional
+        Label of each vessel to score, under any names. By default those of the challenge: PORTA 1, SMV 2, AORTA 3, CELIAC
+        TRUNK 4 and SMA 5.
     strict : bool, default=True
         Whether to keep the program's quirks, below.
 
@@ -50,17 +65,27 @@ def curvas_pdacvi(
         ``tdsc`` : mean thresholded Dice, in [0, 1], higher is better.
         ``ece`` : mean over raters of the top-label calibration error (50 bins) in the box around all annotations.
         ``ece_per_rater`` : list of one number a rater, NaN for missing ones.
+        ``dice_majority`` : Dice of ``probs > 0.5`` and of what more than half of the raters marked, in [0, 1].
         ``crps`` : of the predicted volume and the normal distribution of the raters' volumes (population variance).
-        ``vi`` : None.
+        ``vi`` : vascular invasion, by vessel: a distance of the degrees of contact predicted from those that raters see,
+        from 0 (best) to 360; None without ``vessels``.
+        ``vi_detail`` : by vessel and plane ("cor", "sag", "ax") ``rater_mean``, ``rater_std``, ``prediction_mean`` and
+        ``prediction_std`` in degrees, ``wasserstein``, and ``note``, a sentence or None; None without ``vessels``.
         ``box`` : first index and end of the box on each axis, None where no rater marked anything.
         ``box_wraps`` : whether a start is negative, so that the strict ``ece`` is that of a wrong region.
+        ``notes`` : list of sentences on what is not defined, or is not what it seems: missing and empty raters, a box
+        that wraps, raters who agree about the volume, a CRPS that saturates. A score that is perfect for want of
+        anything to score is never without one.
         With ``strict=False`` also ``mr_ece`` and ``ece_foreground``: errors of the probability of foreground in the
         same box, against the mean human response and averaged over raters.
 
     Raises
     ------
     ValueError
-        If vessels are given, a rater annotated part of the voxels only, there is no voxel, or arrays do not fit.
+        If a rater annotated part of the voxels only, there is no voxel, arrays do not fit, or the sound contact with
+        vessels is asked for with a spacing that is a volume.
+    GeometryError
+        If the axes of ``affine`` are not at right angles, for the sound contact with vessels.
 
     Notes
     -----
@@ -68,7 +93,9 @@ def curvas_pdacvi(
 
     - Thresholds are 0.1, 0.24, 0.38, 0.52, 0.66 and 0.8, and masks what is strictly above: the last asks for unanimity
       of five raters, and 0.24 and 0.38 for the same two votes. [the same]
-    - 1e-6 is added to the denominator of Dice; where neither side has a voxel it is 1. [nothing is added]
+    - 1e-6 is added to the denominator of Dice. [nothing is added]
+    - Where neither side has a voxel at a threshold, its Dice is 1; that of the majority is 0. [1, but NaN where neither
+      side has a voxel at any threshold; NaN]
     - The calibration error is that of the more probable label, although the challenge speaks of the probability of
       tumour: errors of either half cancel. [the same, with ``ece_foreground`` beside it]
     - Confidences that are 1 in float32 are in a bin of their own. [they are in the last bin]
@@ -76,12 +103,22 @@ def curvas_pdacvi(
     - The box spans 20 voxels below the annotations and 19 beyond; a negative start counts from the far end, so that a
       tumour near the low edge of the volume is left out in part or wholly; ``ece`` is NaN where that leaves no voxel.
       [it starts at 0]
-    - Without any annotation the program stops with an error; here ``ece`` is NaN. [the box is the whole volume]
+    - Without any annotation, all raters having marked nothing, the program stops with an error; here ``ece`` is NaN
+      alone. [the box is the whole volume]
     - The CRPS is integrated over mean ± 3 standard deviations, so it saturates at 2.44 of them, is 0 where raters agree
-      about the volume whatever the prediction, and is off by about 0.1 % elsewhere. [closed form, which is
+      about the volume whatever the prediction, and is off by 0.1 % (up to 1.2 %) elsewhere. [closed form, which is
       ``|v - mean|`` for agreement]
     - Volumes of a spacing: the program multiplies the prediction by the vector and fails; here it is their product.
       [the same]
+
+    - Vascular invasion counts edge pixels of vessels in slices along array axes, some of them up to four times, so that
+      degrees may exceed 360; it sees tumour with one pixel in between on two of four sides only, takes the largest slice
+      however small, compares normal distributions on a grid that ends at 360, answers a fixed value where that has no weight (0
+      where neither has, however far apart they are), and is a mean over planes. A vessel that is not in the labels scores
+      0, a perfect score; so does one that no tumour comes near. Every quirk is told in
+      ``mrcalib.protocols._invasion.official_invasion``. [`mrcalib.metrics.vascular_invasion`: shares of the circumference
+      in mm, anatomical planes of which the largest counts, and the exact distance of the two samples; NaN for a vessel
+      that is not in the labels or too small to measure]
 
     References
     ----------
@@ -99,60 +136,90 @@ def curvas_pdacvi(
     >>> round(scores["crps"], 2), round(curvas_pdacvi(masks.mean(axis=0), masks, strict=False)["crps"], 2)
     (1.5, 1.5)
     """
-    if vessels is not None:
-        msg = "Vascular invasion scoring arrives with the next release; leave vessels out (None) for the other scores."
-        raise ValueError(msg)
     p = np.ascontiguousarray(check_probs(probs))
     p = p.astype(np.float32) if p.dtype == np.float16 else p
-    responses = voxel_responses(p, raters, soft=False)
-    masks = _masks(responses, p.shape)
+    voxels = check_voxels(p, raters, soft=False)
+    if voxels.n_voxels == 0:
+        msg = f"There is no voxel to score: probs have the shape {p.shape}."
+        raise ValueError(msg)
+    masks = [None if mask is None else np.not_equal(mask, 0) for mask in voxels.whole_masks(p.shape)]
     annotators = [mask for mask in masks if mask is not None]
+    responses = _rows(p, raters, voxels)
 
     box = annotation_box(np.any(annotators, axis=0), clamp=not strict)
     unit = 1.0 if spacing is None else math.prod(np.atleast_1d(np.asarray(spacing, dtype=np.float64)).tolist())
     volumes = np.array([mask.sum() for mask in annotators], dtype=np.float64) * unit
     predicted, mean, std = float(p.sum()) * unit, float(volumes.mean()), float(volumes.std())
-    shared = {"vi": None, "box": box, "box_wraps": wraps(box)}
+    invasion: dict[str, Any] = {"vi": None, "vi_detail": None}
+    if vessels is not None and strict:
+        invasion = official_invasion(p, masks, vessels, vessel_labels)
+    elif vessels is not None:
+        invasion = sound_invasion(p, masks, vessels, vessel_labels, spacing=spacing, affine=affine)
+    shared = {**invasion, "box": box, "box_wraps": wraps(box)}
+    notes = rater_notes(masks, _N_RATERS) + (volume_notes("crps", predicted, mean, std) if strict else [])
+    notes += invasion_notes(invasion["vi"], invasion["vi_detail"]) + contact_notes(invasion["vi_detail"])
     if strict:
         region = None if box is None else tuple(slice(*ends) for ends in box)
         errors = [
             math.nan if mask is None or region is None else official_top_label_ece(p[region], mask[region])
             for mask in masks
         ]
+        ece = float(np.mean([e for e, mask in zip(errors, masks, strict=True) if mask is not None]))
         return {
             "tdsc": threshold_dice_metric(smooth=1e-6)(responses),
-            "ece": float(np.mean([e for e, mask in zip(errors, masks, strict=True) if mask is not None])),
+            "dice_majority": threshold_dice_metric(thresholds=[0.5], both_empty=0.0, smooth=1e-6)(responses),
+            "ece": ece,
             "ece_per_rater": errors,
             "crps": truncated_crps(predicted, mean, std),
             **shared,
+            "notes": notes + _box_notes(box, ece) + _overlap_notes(responses, "1, and dice_majority 0"),
         }
     region = (slice(None),) if box is None else tuple(slice(*ends) for ends in box)
-    inside = voxel_responses(p[region], [None if mask is None else mask[region] for mask in masks])
+    part, parts = p[region], [None if mask is None else mask[region] for mask in masks]
+    inside, binned = voxel_responses(part, parts), _rows(part, parts, check_voxels(part, parts, soft=False))
     top_label = [ece_metric(target=r, kind="top-label")(inside) for r in range(len(masks))]
     return {
-        "tdsc": threshold_dice_metric()(responses),
-        "ece": ece_metric(target="per-rater", kind="top-label")(inside),
+        "tdsc": math.nan if _nothing_overlaps(responses) else threshold_dice_metric()(responses),
+        "dice_majority": threshold_dice_metric(thresholds=[0.5], both_empty=math.nan)(responses),
+        "ece": float(np.mean([e for e, mask in zip(top_label, masks, strict=True) if mask is not None])),
         "ece_per_rater": top_label,
         "crps": float(gaussian_crps(float(p.sum(dtype=np.float64)) * unit, mean, std)),
-        "mr_ece": ece_metric()(inside),
-        "ece_foreground": ece_metric(target="per-rater")(inside),
+        "mr_ece": ece_metric()(binned),
+        "ece_foreground": ece_metric(target="per-rater")(binned),
         **shared,
+        "notes": [
+            *notes,
+            *([] if box else ["No rater marked a voxel: ece is that of the whole volume."]),
+            *_overlap_notes(responses, "not defined"),
+        ],
     }
 
 
-def _masks(responses: Responses, shape: tuple[int, ...]) -> list[NDArray[np.bool_] | None]:
-    """Each rater's mask, None where missing; ValueError where a rater answered at part of the voxels only."""
-    if math.prod(shape) == 0 or responses.present is None or responses.marked is None:
-        msg = f"There is no voxel to score: probs have the shape {shape}."
-        raise ValueError(msg)
-    masks: list[NDArray[np.bool_] | None] = []
-    for r in range(responses.n_raters):
-        present = (responses.present >> r) & 1
-        if not present.any():
-            masks.append(None)
-        elif present.all() and responses.n_rows == math.prod(shape):
-            masks.append(((responses.marked >> r) & 1).astype(bool).reshape(shape))
-        else:
-            msg = f"Rater {r} annotated part of the voxels only; whole masks are needed, or None for a missing rater."
-            raise ValueError(msg)
-    return masks
+def _nothing_overlaps(responses: Responses) -> bool:
+    """Whether neither the prediction nor the raters exceed any threshold."""
+    return not threshold_dice_metric().statistics(responses)[1:].any()
+
+
+def _overlap_notes(responses: Responses, told: str) -> list[str]:
+    if not _nothing_overlaps(responses):
+        return []
+    return [f"Neither the prediction nor the raters' mean exceeds any threshold: tdsc is {told}."]
+
+
+def _box_notes(box: Box | None, ece: float) -> list[str]:
+    """Why the strict ``ece`` is not defined, or that of a wrong region."""
+    if box is None:
+        return ["No rater marked a voxel: the program stops with an error, and ece is not defined."]
+    if not wraps(box):
+        return []
+    if math.isnan(ece):
+        return ["The box starts before the volume, wraps around and holds no voxel: ece is not defined."]
+    return ["The box starts before the volume and wraps around: ece is that of a wrong region."]
+
+
+def _rows(probs: NDArray[Any], raters: Any, voxels: Voxels) -> Responses:
+    """Rows for threshold Dice and 50 bins: where p is float32 those of the tally, which is cut at their edges."""
+    if probs.dtype != np.float32:
+        return voxel_responses(probs, raters, soft=False)
+    names = tuple(str(r) for r in range(voxels.n_raters))
+    return tally_voxels(voxels, ProbabilityGrid.standard(), names).responses()

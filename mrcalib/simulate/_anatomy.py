@@ -104,14 +104,14 @@ def _ellipsoid(
     axes *= radius / np.cbrt(axes.prod())
     turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     whiten = (turn / axes).T
-    offsets = _positions(shape, spacing)
+    offsets = positions(shape, spacing)
     q = np.zeros(tuple(shape))
     for row in whiten:
         q += sum(w * (x - c) for w, x, c in zip(row, offsets, centre, strict=True)) ** 2
     return (1 - np.sqrt(q)).astype(np.float32)
 
 
-def _positions(shape: Sequence[int], spacing: Sequence[float]) -> list[NDArray[np.float64]]:
+def positions(shape: Sequence[int], spacing: Sequence[float]) -> list[NDArray[np.float64]]:
     """Return the open grid of voxel positions in mm from the middle of the volume."""
     axes = ((np.arange(n) - 0.5 * (n - 1)) * length for n, length in zip(shape, spacing, strict=True))
     return list(np.ix_(*axes))

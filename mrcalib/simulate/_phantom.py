@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcalib.simulate._anatomy import draw_lesion, draw_organ, draw_scan, smooth_field
 from mrcalib.simulate._readers import CORRELATION, STYLE, boundary_spread, marginal, read_masks, segment_members
+from mrcalib.simulate._vessels import draw_vessels, enhance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Streams below one seed. A case's stream depends on its index alone, never on how many cases are asked for.
-_RATERS, _GROUPS, _CASES = range(3)
+_RATERS, _GROUPS, _CASES, _VESSELS = range(4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,9 @@ class Phantom:
         The voxel size in mm.
     roi : ndarray of shape (X, Y, Z), bool
         The organ around the lesion.
+    vessels : ndarray of shape (X, Y, Z), uint8, or None
+        Labels of vessels where they were asked for: 1 PORTA, which the lesion touches, 2 SMV, half of which lies in it,
+        3 AORTA, far away, 4 CELIAC TRUNK, near it, and 5 SMA, which it encases; each as far as it lies in the volume.
     """
 
     id: str
@@ -54,6 +58,7 @@ class Phantom:
     truth: NDArray[np.float32]
     spacing: tuple[float, float, float]
     roi: NDArray[np.bool_]
+    vessels: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -79,6 +84,7 @@ def phantoms(
     noise: float = 0.5,
     empty_fraction: float = 0.0,
     cases_per_group: int = 1,
+    vessels: bool = False,
     rng: int | np.random.Generator | None = None,
 ) -> Iterator[Phantom]:
     r"""Yield simulated cases, one after the other.
@@ -123,6 +129,9 @@ def phantoms(
         a faint structure makes the segmenters hesitate.
     cases_per_group : int
         Consecutive cases that share a patient, hence a tendency in the size and the ambiguity of lesions.
+    vessels : bool
+        Whether to draw five vessels of adult size, bright in the image. Nothing else of a case changes with them: raters
+        and segmenters do not look at vessels.
     rng : int, numpy.random.Generator or None
         Seed. The same integer gives the same phantoms, to the bit, on one machine.
 
@@ -185,10 +194,15 @@ def phantoms(
             logit = np.minimum(logit, np.float32(-0.5))
 
         organ = draw_organ(anatomy, centre, shape, spacing, radius)
+        image = draw_scan(scanner, organ, latent / ambiguity, spacing, contrast=0.4 if empty else 1.0)
+        labels = None
+        if vessels:
+            labels = draw_vessels(_stream(entropy, _VESSELS, index), latent, centre, radius, spacing)
+            image = enhance(image, labels)
         return Phantom(
             id=f"case{index + 1:03d}",
             group=f"patient{index // cases_per_group + 1:03d}",
-            image=draw_scan(scanner, organ, latent / ambiguity, spacing, contrast=0.4 if empty else 1.0),
+            image=image,
             raters=read_masks(
                 reading, latent, ambiguity, thresholds, miss=miss, length=CORRELATION * radius, spacing=spacing
             ),
@@ -199,6 +213,7 @@ def phantoms(
             truth=np.float32(1 - miss) * p,
             spacing=spacing,
             roi=(organ > 0) | (p > 1e-6),
+            vessels=labels,
         )
 
     return map(case, range(n_cases))

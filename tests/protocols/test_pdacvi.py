@@ -8,8 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.special import ndtr
 
-from mrcalib.metrics import expected_calibration_error, majority_dice, mean_rater_ece, threshold_dice, volume_crps
+from mrcalib.metrics import (
+    expected_calibration_error,
+    gaussian_crps,
+    majority_dice,
+    mean_rater_ece,
+    threshold_dice,
+    volume_crps,
+)
 from mrcalib.protocols import curvas_pdacvi
 from mrcalib.protocols._box import annotation_box, wraps
 from mrcalib.protocols._top_label import official_top_label_ece
@@ -48,8 +59,12 @@ def test_strict_scores_are_those_of_the_official_program(official, load, case):
     assert scores["crps"] == pytest.approx(expected["crps"], rel=1e-9)
     assert scores["ece_per_rater"] == pytest.approx(expected["ece_per_rater"], rel=1e-6)
     assert scores["ece"] == pytest.approx(np.mean(expected["ece_per_rater"]), rel=1e-6)
+    assert scores["dice_majority"] == pytest.approx(expected["dice_majority"], rel=1e-12)
     assert scores["vi"] is None
     assert not scores["box_wraps"]
+    empty = [r for r, mask in enumerate(masks) if not mask.any()]
+    assert [f"Rater {r} marked nothing" in " ".join(scores["notes"]) for r in empty] == [True] * len(empty)
+    assert len(scores["notes"]) == len(empty)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -123,7 +138,19 @@ def test_no_annotation_at_all_has_no_box():
     assert strict["box"] is None
     assert np.isnan(strict["ece"])
     sound = curvas_pdacvi(probs, masks, strict=False)
-    assert (sound["ece"], sound["crps"], sound["tdsc"]) == (0.0, 0.0, 1.0)
+    assert (sound["ece"], sound["crps"]) == (0.0, 0.0)
+    assert np.isnan([sound["tdsc"], sound["dice_majority"]]).all()
+    assert strict["dice_majority"] == 0.0
+    assert strict["notes"][-2:] == [
+        "No rater marked a voxel: the program stops with an error, and ece is not defined.",
+        "Neither the prediction nor the raters' mean exceeds any threshold: tdsc is 1, and dice_majority 0.",
+    ]
+    assert sound["notes"][-2:] == [
+        "No rater marked a voxel: ece is that of the whole volume.",
+        "Neither the prediction nor the raters' mean exceeds any threshold: tdsc is not defined.",
+    ]
+    false_alarm = curvas_pdacvi(probs + np.float32(0.9), masks, strict=False)
+    assert false_alarm["tdsc"] == 0.0
 
 
 def test_confidence_one_has_a_bin_of_its_own():
@@ -143,6 +170,37 @@ def test_zero_is_a_confidence_of_one_too_and_a_half_is_background():
 @pytest.mark.parametrize("value", [0.0, 1200.0, 5000.0])
 def test_the_official_crps_saturates(value):
     assert truncated_crps(value, 1000.0, 50.0) == pytest.approx(122.12, abs=0.5)
+
+
+@given(z=st.floats(3.0, 1e4), mean=st.floats(-1e4, 1e6), std=st.floats(0.1, 1e4), sign=st.sampled_from([-1, 1]))
+def test_the_official_crps_saturates_at_two_and_a_half_standard_deviations(z, mean, std, sign):
+    assert truncated_crps(mean + sign * z * std, mean, std) == pytest.approx(2.4425 * std, rel=5e-3)
+
+
+@given(z=st.floats(-5.0, 5.0), std=st.floats(0.1, 1e3))
+def test_the_closed_form_is_the_integral(z, std):
+    def integrand(x):
+        return (ndtr(x) - (x >= z)) ** 2
+
+    integral = quad(integrand, -12, z, epsabs=1e-10)[0] + quad(integrand, z, 12, epsabs=1e-10)[0]
+    assert gaussian_crps(100 + z * std, 100.0, std) == pytest.approx(std * integral, rel=1e-6)
+
+
+@given(z=st.floats(-3.0, 3.0), std=st.floats(1.0, 1e3))
+def test_the_official_crps_is_within_two_percent_of_the_closed_form_where_it_does_not_saturate(z, std):
+    assert truncated_crps(500 + z * std, 500.0, std) == pytest.approx(float(gaussian_crps(z, 0.0, 1.0)) * std, rel=0.02)
+
+
+def test_thresholds_ask_for_one_two_two_three_four_and_five_votes():
+    masks = np.tril(np.ones((5, 5), np.uint8))[::-1].T  # voxel k has 5 - k votes
+    votes = masks.sum(axis=0)
+    least = []
+    for t in np.linspace(0.1, 0.8, 6):
+        probs = np.where(votes >= np.arange(1, 6)[:, None], 1.0, 0.0)
+        dice = [threshold_dice(p, masks, thresholds=[t], rater_axis=0) for p in probs]
+        least.append(int(np.argmax(dice)) + 1)
+        assert max(dice) == 1.0
+    assert least == [1, 2, 2, 3, 4, 5]
 
 
 def test_the_official_crps_is_near_the_closed_form_inside_and_zero_for_agreement():
@@ -188,8 +246,6 @@ def test_the_crps_is_in_cubic_millimetres_of_the_spacing(strict, spacing):
 
 def test_what_cannot_be_scored_is_refused():
     probs, masks = lesion(25)
-    with pytest.raises(ValueError, match="Vascular invasion scoring arrives with the next release"):
-        curvas_pdacvi(probs, masks, vessels=masks[0])
     partly = masks.astype(np.float32)
     partly[2, 0] = np.nan
     with pytest.raises(ValueError, match="Rater 2 annotated part of the voxels only"):

@@ -1,0 +1,203 @@
+"""Where tumours touch vessels, slice by slice; slices are the first axis, and bit m of a voxel says that mask m holds it."""
+
+from typing import Any
+
+import numpy as np
+
+from mrcalib._kernels._compile import kernel
+
+OUTSIDE, WITHIN = 1, 2
+
+
+@kernel
+def _is_edge(code: Any, s: int, i: int, j: int) -> bool:
+    c = code[s, i, j]
+    if i == 0 or j == 0 or i == code.shape[1] - 1 or j == code.shape[2] - 1:
+        return True
+    return bool(code[s, i - 1, j] != c or code[s, i + 1, j] != c or code[s, i, j - 1] != c or code[s, i, j + 1] != c)
+
+
+@kernel
+def _dilated(bits: Any, s: int, i: int, j: int) -> Any:
+    found = bits[s, i, j]
+    if i > 0:
+        found |= bits[s, i - 1, j]
+    if j > 0:
+        found |= bits[s, i, j - 1]
+    if i < bits.shape[1] - 1:
+        found |= bits[s, i + 1, j]
+    if j < bits.shape[2] - 1:
+        found |= bits[s, i, j + 1]
+    return found
+
+
+@kernel
+def _beside(bits: Any, code: Any, c: Any, s: int, i: int, j: int) -> Any:
+    """Masks whose dilation holds the pixel, none where it is an edge pixel of vessel ``c``."""
+    if code[s, i, j] == c and _is_edge(code, s, i, j):
+        return np.uint32(0)
+    return _dilated(bits, s, i, j)
+
+
+@kernel
+def count_edge_contacts(bits: Any, code: Any, edges: Any, hits: Any) -> None:
+    """Add the edge pixels of vessel c in slice s to ``edges[c, s]``, the contacts of mask m to ``hits[c, s, m]``.
+
+    An edge pixel under a mask dilated by a cross counts once. Another counts for each of four two-tap kernels that finds
+    the dilation, edge pixels removed, at the pixel or after it: in the row, in the column, on either diagonal; indices
+    beyond the last repeat the last.
+    """
+    last_row, last_column = code.shape[1] - 1, code.shape[2] - 1
+    for s in range(code.shape[0]):
+        for i in range(code.shape[1]):
+            for j in range(code.shape[2]):
+                c = code[s, i, j]
+                if c == 0 or not _is_edge(code, s, i, j):
+                    continue
+                edges[c, s] += 1
+                down, right = min(i + 1, last_row), min(j + 1, last_column)
+                under = _dilated(bits, s, i, j)
+                across = _beside(bits, code, c, s, i, right)
+                below = _beside(bits, code, c, s, down, j)
+                diagonal = _beside(bits, code, c, s, down, right)
+                if under | across | below | diagonal == 0:
+                    continue
+                for m in range(hits.shape[2]):
+                    bit = np.uint32(1) << np.uint32(m)
+                    if under & bit:
+                        hits[c, s, m] += 1
+                        continue
+                    in_row, in_column = int((across & bit) != 0), int((below & bit) != 0)
+                    hits[c, s, m] += in_row + in_column + int((diagonal & bit) != 0) + max(in_row, in_column)
+
+
+@kernel
+def _collect(code: Any, s: int, i: int, j: int, seen: Any, queue: Any) -> int:
+    """Put the pixels of the 8-connected cross-section that holds (i, j) into ``queue``; return how many."""
+    c = code[s, i, j]
+    queue[0, 0], queue[1, 0] = i, j
+    seen[i, j] = True
+    n = 1
+    k = 0
+    while k < n:
+        for a in range(max(queue[0, k] - 1, 0), min(queue[0, k] + 2, code.shape[1])):
+            for b in range(max(queue[1, k] - 1, 0), min(queue[1, k] + 2, code.shape[2])):
+                if not seen[a, b] and code[s, a, b] == c:
+                    seen[a, b] = True
+                    queue[0, n], queue[1, n] = a, b
+                    n += 1
+        k += 1
+    return n
+
+
+@kernel
+def _flood(state: Any, stack: Any) -> None:
+    """Mark what is 4-connected to the first pixel and not WITHIN as OUTSIDE."""
+    stack[0, 0], stack[1, 0] = 0, 0
+    state[0, 0] = OUTSIDE
+    n = 1
+    while n > 0:
+        n -= 1
+        i, j = stack[0, n], stack[1, n]
+        for k in range(4):
+            a = i + (k == 0) - (k == 1)
+            b = j + (k == 2) - (k == 3)
+            if 0 <= a < state.shape[0] and 0 <= b < state.shape[1] and state[a, b] == 0:
+                state[a, b] = OUTSIDE
+                stack[0, n], stack[1, n] = a, b
+                n += 1
+
+
+@kernel
+def _any_bit(bits: Any, s: int, top: int, bottom: int, left: int, right: int) -> Any:
+    """Masks with a pixel in rows ``top`` to ``bottom`` and columns ``left`` to ``right``, as far as they are there."""
+    found = np.uint32(0)
+    for i in range(max(top, 0), min(bottom + 1, bits.shape[1])):
+        for j in range(max(left, 0), min(right + 1, bits.shape[2])):
+            found |= bits[s, i, j]
+    return found
+
+
+@kernel
+def _face_length(state: Any, shape: Any, i: int, j: int, di: int, dj: int, straight: float, slant: float) -> float:
+    """Half the segments of the outline that meet in the face of pixel (i, j) towards (di, dj); straight at the border."""
+    length = 0.0
+    for side in (-1, 1):
+        u, v = i + side * abs(dj), j + side * abs(di)
+        beyond = u < 0 or v < 0 or u == shape[0] or v == shape[1]
+        flat = beyond or (state[u + 1, v + 1] != OUTSIDE and state[u + di + 1, v + dj + 1] == OUTSIDE)
+        length += 0.5 * (straight if flat else slant)
+    return length
+
+
+@kernel
+def _measure(bits: Any, s: int, pixels: Any, state: Any, edges: Any, offsets: Any, starts: Any, touched: Any) -> float:
+    """Length of the outline of the cross-section of ``pixels``; put the part that mask m touches into ``touched[m]``."""
+    n_rows, n_columns = bits.shape[1], bits.shape[2]
+    slant = 0.5 * np.sqrt(edges[0] ** 2 + edges[1] ** 2)
+    outline = 0.0
+    touched[:] = 0.0
+    for p in range(pixels.shape[1]):
+        i, j = pixels[0, p], pixels[1, p]
+        for k in range(4):
+            di, dj = (k == 0) - (k == 1), (k == 2) - (k == 3)
+            if not (0 <= i + di < n_rows and 0 <= j + dj < n_columns):
+                continue
+            if state[i + di + 1, j + dj + 1] != OUTSIDE:
+                continue
+            length = _face_length(state, (n_rows, n_columns), i, j, di, dj, edges[1] if dj == 0 else edges[0], slant)
+            outline += length
+            found = np.uint32(0)
+            for o in range(starts[k], starts[k + 1]):
+                u, v = i + offsets[o, 0], j + offsets[o, 1]
+                if 0 <= u < n_rows and 0 <= v < n_columns:
+                    found |= bits[s, u, v]
+            for m in range(touched.size):
+                if found & (np.uint32(1) << np.uint32(m)):
+                    touched[m] += length
+    return outline
+
+
+@kernel
+def largest_contact(bits: Any, code: Any, edges: Any, min_pixels: Any, offsets: Any, starts: Any, out: Any) -> None:
+    """Raise ``out[c, m]`` to the largest share of the outline of a cross-section of vessel c that mask m touches.
+
+    A cross-section is 8-connected, holds at least ``min_pixels`` pixels, and its holes count as filled; one that counts
+    makes the share at least 0. Its outline runs through the midpoints of the faces between it and the pixels around;
+    ``edges`` are the pixel's (height, width), and each face has half of the two segments that meet there. Faces of the
+    image's border have none. Mask m touches the face towards direction k (down, up, right, left) if it holds a pixel at
+    one of ``offsets[starts[k] : starts[k + 1]]`` from the pixel within.
+    """
+    n_rows, n_columns = code.shape[1], code.shape[2]
+    queue = np.empty((2, n_rows * n_columns), np.int64)
+    stack = np.empty((2, (n_rows + 2) * (n_columns + 2)), np.int64)
+    state = np.empty((n_rows + 2, n_columns + 2), np.uint8)
+    seen = np.empty((n_rows, n_columns), np.bool_)
+    touched = np.empty(out.shape[1], np.float64)
+    reach = np.abs(offsets).max()
+    for s in range(code.shape[0]):
+        seen[:] = False
+        for i in range(n_rows):
+            for j in range(n_columns):
+                c = code[s, i, j]
+                if c == 0 or seen[i, j]:
+                    continue
+                n = _collect(code, s, i, j, seen, queue)
+                if n < min_pixels:
+                    continue
+                for m in range(touched.size):
+                    out[c, m] = max(out[c, m], 0.0)
+                pixels = queue[:, :n]
+                top, bottom = pixels[0].min(), pixels[0].max()
+                left, right = pixels[1].min(), pixels[1].max()
+                if _any_bit(bits, s, top - reach, bottom + reach, left - reach, right + reach) == 0:
+                    continue
+                box = state[top : bottom + 3, left : right + 3]  # state is the slice with a border of one pixel
+                box[:] = 0
+                for p in range(n):
+                    state[pixels[0, p] + 1, pixels[1, p] + 1] = WITHIN
+                _flood(box, stack)
+                outline = _measure(bits, s, pixels, state, edges, offsets, starts, touched)
+                if outline > 0:
+                    for m in range(touched.size):
+                        out[c, m] = max(out[c, m], touched[m] / outline)
