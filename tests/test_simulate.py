@@ -11,10 +11,12 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import label as label_parts
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from mrcalib.simulate import Phantom, phantoms, write_dataset
+from mrcalib.metrics import vascular_contact
+from mrcalib.simulate import Phantom, phantoms, write_curvas_pdacvi, write_dataset
 
 SMALL = (32, 32, 12)
 ARRAYS = ("image", "raters", "members", "truth", "roi")
@@ -55,6 +57,48 @@ def test_a_seed_gives_the_same_phantoms_and_another_seed_others():
     for one, again, other in zip(*(phantoms(2, SMALL, rng=seed) for seed in (7, 7, 8)), strict=True):
         assert_same(one, again)
         assert not np.array_equal(one.image, other.image)
+
+
+def test_vessels_change_nothing_but_the_image():
+    for plain, more in zip(phantoms(2, SMALL, rng=7), phantoms(2, SMALL, vessels=True, rng=7), strict=True):
+        assert plain.vessels is None
+        assert_same(plain, replace(more, image=plain.image))
+        np.testing.assert_array_equal(more.image - plain.image, 80 * (more.vessels > 0))
+        assert not more.vessels.flags.writeable
+    again = next(phantoms(5, SMALL, vessels=True, rng=7))
+    np.testing.assert_array_equal(again.vessels, next(phantoms(1, SMALL, vessels=True, rng=7)).vessels)
+
+
+def test_five_vessels_pass_the_lesion_as_they_are_said_to():
+    spacing = (0.8, 0.8, 2.0)
+    for case in phantoms(
+        4, (128, 128, 40), spacing=spacing, lesion_fraction=0.006, n_raters=1, n_members=1, vessels=True, rng=3
+    ):
+        assert case.vessels.dtype == np.uint8
+        lesion = case.truth > 0.5
+        degrees, width = {}, {}
+        for label in range(1, 6):
+            vessel = case.vessels == label
+            assert vessel.any((0, 1)).all()  # through all slices
+            assert all(label_parts(vessel[..., k])[1] == 1 for k in range(40))
+            degrees[label] = vascular_contact(lesion, vessel, affine=np.diag([*spacing, 1]))["axial"]
+            width[label] = 2 * np.sqrt(np.median(vessel.sum((0, 1))) * 0.64 / np.pi)
+        assert 40 < degrees[1] < 150
+        assert 120 < degrees[2] < 230
+        assert degrees[3] == degrees[4] == 0
+        assert degrees[5] == 360
+        assert 8 < width[1] < 16
+        assert 7 < width[2] < 13
+        assert 14 < width[3] < 26
+        assert 5 < width[4] < 9
+        assert 5 < width[5] < 9
+
+
+def test_vessels_are_drawn_in_any_volume():
+    for shape in ((1, 1, 1), (32, 32, 1), (8, 8, 4)):
+        for case in phantoms(2, shape, vessels=True, empty_fraction=0.5, rng=0):
+            assert case.vessels.shape == shape
+            assert case.vessels.max() <= 5
 
 
 def test_a_generator_is_a_seed_too_and_moves_on():
@@ -258,6 +302,67 @@ def test_written_files_read_back_to_the_bit(tmp_path):
             centre = image.affine @ [7.5, 6.5, 2.5, 1]
             np.testing.assert_allclose(centre, [0, 0, 0, 1], atol=1e-5)
     assert not list(manifest.parent.rglob(".*"))
+
+
+def test_the_pdacvi_layout_is_written_with_predictions_beside_it(tmp_path):
+    cases = list(phantoms(2, (20, 18, 7), spacing=(1.0, 1.5, 3.0), n_members=2, vessels=True, rng=0))
+    training = write_curvas_pdacvi(tmp_path, iter(cases), coarse_mm=6.0)
+    assert training == tmp_path / "training_set"
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    files = ["annotation_1", "annotation_2", "annotation_3", "annotation_4", "annotation_5", "annotation_staple"]
+    names = ("CURVASPDAC_00001", "CURVASPDAC_00002")
+    assert written == [
+        *(f"coarse/{name}.nii.gz" for name in names),
+        *(f"predictions/{name}_{k}.nii.gz" for name in names for k in (1, 2)),
+        *(f"training_set/{name}/{file}.nii.gz" for name in names for file in [*files, "image", "vessels"]),
+    ]
+    for name, case in zip(names, cases, strict=True):
+        folder = training / name
+        consensus = (case.raters.sum(0) >= 3).astype(np.uint8)
+        expected = {
+            folder / "image.nii.gz": case.image,
+            folder / "vessels.nii.gz": case.vessels,
+            folder / "annotation_staple.nii.gz": consensus,
+            **{folder / f"annotation_{k}.nii.gz": mask for k, mask in enumerate(case.raters, start=1)},
+            **{tmp_path / f"predictions/{name}_{k}.nii.gz": p for k, p in enumerate(case.members, start=1)},
+        }
+        for path, array in expected.items():
+            image = nib.load(path)
+            stored = np.asanyarray(image.dataobj)
+            assert stored.dtype == array.dtype
+            np.testing.assert_array_equal(stored, array)
+            np.testing.assert_allclose(image.header.get_zooms(), case.spacing, rtol=1e-6)
+
+
+def test_the_coarse_mask_is_the_majority_in_blocks_of_the_asked_size(tmp_path):
+    case = next(phantoms(1, (20, 18, 7), spacing=(1.0, 1.5, 3.0), n_members=1, rng=0))
+    write_curvas_pdacvi(tmp_path, [case], coarse_mm=6.0)
+    coarse = np.asanyarray(nib.load(tmp_path / "coarse" / "CURVASPDAC_00001.nii.gz").dataobj)
+    assert coarse.dtype == np.uint8
+    by_hand = np.zeros_like(coarse)
+    for x, y, z in itertools.product(range(0, 20, 6), range(0, 18, 4), range(0, 7, 2)):
+        block = np.s_[x : x + 6, y : y + 4, z : z + 2]
+        by_hand[block] = case.roi[block].mean() >= 0.5
+    np.testing.assert_array_equal(coarse, by_hand)
+    assert 0 < coarse.mean() < 1
+    assert not np.array_equal(coarse, case.roi)
+
+
+def test_without_vessels_no_vessel_file_is_written(tmp_path):
+    folder = write_curvas_pdacvi(tmp_path, phantoms(1, (8, 8, 4), n_members=1, rng=0))
+    assert not list(folder.rglob("*vessel*"))
+
+
+def test_what_the_pdacvi_layout_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one phantom"):
+        write_curvas_pdacvi(tmp_path / "none", [])
+    with pytest.raises(ValueError, match=r"has 5 raters; phantom 'case001' has 3"):
+        write_curvas_pdacvi(tmp_path / "three", phantoms(1, (8, 8, 4), n_raters=3, rng=0))
+    with pytest.raises(ValueError, match=r"coarse_mm must be a positive, finite number; got 0"):
+        write_curvas_pdacvi(tmp_path, phantoms(1, (8, 8, 4), rng=0), coarse_mm=0)
+    write_curvas_pdacvi(tmp_path, phantoms(1, (8, 8, 4), rng=0))
+    with pytest.raises(ValueError, match="training_set holds files, which would count as cases"):
+        write_curvas_pdacvi(tmp_path, phantoms(1, (8, 8, 4), rng=0))
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path):

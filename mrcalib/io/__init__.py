@@ -5,28 +5,71 @@ imported when a file needs them.
 """
 
 from mrcalib._files import atomic_write
+from mrcalib.io.annotations import Annotations, LoadedAnnotations
 from mrcalib.io.case import Case
+from mrcalib.io.classes import ImageClass, LoadedClasses, load_classes, require_classes
 from mrcalib.io.geometry import Geometry
+from mrcalib.io.grand_challenge import write_metrics_json
+from mrcalib.io.layouts import (
+    AnnotatedImage,
+    Defect,
+    LayoutCase,
+    LayoutFolder,
+    LayoutInfo,
+    layout_info,
+    read_annotated,
+    read_cocahis,
+    read_image_folder,
+    read_image_stack,
+    read_layout,
+    read_longciu,
+    recognise_layout,
+    scan_layout,
+)
 from mrcalib.io.loaded import LoadedCase, LoadOptions
-from mrcalib.io.manifest import read_manifest, write_manifest
-from mrcalib.io.patterns import discover
+from mrcalib.io.manifest import read_annotations, read_manifest, write_manifest
+from mrcalib.io.patterns import discover, discover_annotations
 from mrcalib.io.readers import read_labels, read_probability, read_volume
 from mrcalib.io.volume import Source, Volume
-from mrcalib.io.writers import write_probability
+from mrcalib.io.writers import write_labels, write_probability
 
 __all__ = [
+    "AnnotatedImage",
+    "Annotations",
     "Case",
+    "Defect",
     "Geometry",
+    "ImageClass",
+    "LayoutCase",
+    "LayoutFolder",
+    "LayoutInfo",
     "LoadOptions",
+    "LoadedAnnotations",
     "LoadedCase",
+    "LoadedClasses",
     "Source",
     "Volume",
     "atomic_write",
     "discover",
+    "discover_annotations",
+    "layout_info",
+    "load_classes",
+    "read_annotated",
+    "read_annotations",
+    "read_cocahis",
+    "read_image_folder",
+    "read_image_stack",
     "read_labels",
+    "read_layout",
+    "read_longciu",
     "read_manifest",
     "read_probability",
     "read_volume",
+    "recognise_layout",
+    "require_classes",
+    "scan_layout",
+    "write_labels",
     "write_manifest",
+    "write_metrics_json",
     "write_probability",
 ]

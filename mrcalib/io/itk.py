@@ -53,8 +53,8 @@ def read(path: Path) -> Volume:
     return Volume(data, _geometry(image))
 
 
-def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry) -> None:
-    """Write probabilities as float32 and compressed, whole or not at all.
+def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry, dtype: npt.DTypeLike = np.float32) -> None:
+    """Write probabilities as float32, or labels as ``dtype``, compressed, whole or not at all.
 
     Parameters
     ----------
@@ -64,6 +64,8 @@ def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry) -> No
         Probabilities.
     geometry : Geometry
         Where the voxels lie.
+    dtype : data type
+        Of the file.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry) -> No
     if not np.allclose(direction.T @ direction, np.eye(n), atol=1e-4):
         msg = f"{path}: the image's axes are not perpendicular, which this format cannot hold; write .nii.gz instead."
         raise ValueError(msg)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(data, dtype=np.float32).T))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(data, dtype=dtype).T))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(lps[:n, 3].tolist())
     image.SetDirection(direction.ravel().tolist())

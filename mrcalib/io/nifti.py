@@ -68,8 +68,8 @@ def quantisation(path: Path) -> float | None:
         return _step(image.dataobj) if image.get_data_dtype().kind in "iu" else None
 
 
-def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry) -> None:
-    """Write probabilities as float32 under a fresh header, whole or not at all.
+def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry, dtype: npt.DTypeLike = np.float32) -> None:
+    """Write probabilities as float32, or labels as ``dtype``, under a fresh header, whole or not at all.
 
     A header copied from a mask would store the probabilities as its integers, to 1/255 at best, without a word.
 
@@ -81,10 +81,12 @@ def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry) -> No
         Probabilities.
     geometry : Geometry
         Where the voxels lie.
+    dtype : data type
+        Of the file.
     """
     nib = _nibabel()
-    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), geometry.affine)
-    image.header.set_data_dtype(np.float32)
+    image = nib.Nifti1Image(np.asarray(data, dtype=dtype), geometry.affine)
+    image.header.set_data_dtype(dtype)
     image.header.set_xyzt_units("mm")
     with atomic_write(path) as temporary:
         nib.save(image, temporary)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcalib.simulate._nifti import write_nifti
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -74,7 +76,7 @@ def write_dataset(folder: str | Path, phantoms: Iterable[Phantom]) -> Path:
             msg = f"Two phantoms have the id {phantom.id!r}; their files would overwrite each other."
             raise ValueError(msg)
         for path, array in arrays.values():
-            _write_nifti(folder / path, array, phantom.spacing)
+            write_nifti(folder / path, array, phantom.spacing)
         rows.append(row)
     if not rows:
         msg = "phantoms must hold at least one phantom; an iterator that was consumed before holds none."
@@ -87,16 +89,3 @@ def write_dataset(folder: str | Path, phantoms: Iterable[Phantom]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return unfinished.replace(manifest)
-
-
-def _write_nifti(path: Path, array: NDArray[Any], spacing: tuple[float, float, float]) -> None:
-    import nibabel as nib
-
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = -0.5 * np.multiply(spacing, np.subtract(array.shape, 1))
-    image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
-    nib.save(image, unfinished)
-    unfinished.replace(path)

@@ -11,8 +11,8 @@ GEOMETRY = Geometry((2, 3, 4), np.eye(4))
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.png has an unknown suffix; expected one of \.nii\.gz, .*\.npz"):
-        read_volume(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.jpg has an unknown suffix; expected one of \.nii\.gz, .*\.npz"):
+        read_volume(tmp_path / "a.jpg")
 
 
 def test_a_missing_file_says_how_far_the_path_exists(tmp_path):
@@ -120,7 +120,7 @@ def test_a_format_of_two_files_is_not_written(tmp_path):
 
 def test_an_unknown_suffix_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="unknown suffix"):
-        write_probability(tmp_path / "p.png", np.zeros((2, 3, 4)), GEOMETRY)
+        write_probability(tmp_path / "p.jpg", np.zeros((2, 3, 4)), GEOMETRY)
 
 
 @pytest.mark.parametrize("name", ["p.npy", "p.npz", "p.nii.gz"])
@@ -133,3 +133,34 @@ def test_importing_the_room_imports_no_image_library():
     code = "import sys, mrcalib.io; print([m for m in ('nibabel', 'SimpleITK', 'pandas') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_overlapping_regions_are_merged_by_the_largest(save):
+    regions = np.stack([[0.9, 0.3], [0.4, 0.6], [0.1, 0.8]], axis=-1)[:, None, None].astype(np.float32)
+    path = save("p.nii.gz", regions)
+    assert read_probability(path, (0, 1), merge="max").data.ravel() == pytest.approx([0.9, 0.6])
+    assert read_probability(path, (2,), merge="max").data.ravel() == pytest.approx([0.1, 0.8])
+    with pytest.raises(ValueError, match="several with merge='max'"):
+        read_probability(path, (0, 1))
+    with pytest.raises(ValueError, match="say which of them are the foreground"):
+        read_probability(path, None, merge="max")
+
+
+def test_the_largest_of_exclusive_classes_is_warned_of(save):
+    with pytest.warns(UserWarning, match="exclusive classes, and the probability of any of"):
+        volume = read_probability(save("p.nii.gz", CLASSES), (1, 2), merge="max")
+    assert volume.data.ravel() == pytest.approx(CLASSES[..., 1:].max(axis=-1).ravel())
+
+
+def test_logits_of_classes_are_softmaxed_and_those_of_regions_are_not(save):
+    logits = np.random.default_rng(0).normal(0, 4, (3, 2, 2, 3)).astype(np.float32)
+    path = save("l.nii.gz", logits)
+    exponents = np.exp(logits.astype(np.float64))
+    shares = exponents / exponents.sum(axis=-1, keepdims=True)
+    told = read_probability(path, (1, 2), values="logits")
+    assert told.data.dtype == np.float32
+    np.testing.assert_allclose(told.data, shares[..., 1] + shares[..., 2], rtol=1e-5)
+    regions = read_probability(path, (1, 2), merge="max", values="logits").data
+    np.testing.assert_allclose(regions, (1 / (1 + np.exp(-logits.astype(np.float64))))[..., 1:].max(axis=-1), rtol=1e-6)
+    two = read_probability(save("two.nii.gz", logits[..., :2]), values="logits").data
+    np.testing.assert_allclose(two, 1 / (1 + np.exp(logits[..., 0] - logits[..., 1])), rtol=1e-5)
