@@ -21,6 +21,14 @@ def cohort():
     return mrcalib.Cohort([first, second], ["one", "two"], ["p", "p"], [0.001, 0.002])
 
 
+def other_cohort():
+    """The same voxels and raters for another class, at probabilities that leave room for the first."""
+    left = 1 - PROBS
+    first = mrcalib.tally(left, 1 - np.array(list(RATERS.values())), rater_names=list(RATERS))
+    second = mrcalib.tally(left, np.zeros((2, 6), np.uint8), rater_names=["ann", "bo"])
+    return mrcalib.Cohort([first, second], ["one", "two"], ["p", "p"], [0.001, 0.002])
+
+
 def main():
     methods = {
         "mhr": mrcalib.MHRIsotonicCalibrator(keep_zero=True, case_weight="equal"),
@@ -31,12 +39,17 @@ def main():
         "beta": mrcalib.BetaCalibrator(clip=0.01),
         "histogram": mrcalib.HistogramBinningCalibrator(n_bins=4),
         "identity": mrcalib.IdentityCalibrator(),
+        "case-adaptive": mrcalib.CaseAdaptiveCalibrator(volume="segmenter"),
     }
     data = cohort()
     for name, method in methods.items():
         path = HERE / f"calibrator-v{persistence.SCHEMA}-{name}.json"
         if not path.exists():
             method.fit_tally(data).save(path)
+    path = HERE / f"classes-v{persistence.CLASSES_SCHEMA}.json"
+    if not path.exists():
+        together = mrcalib.OneVsRestCalibrator(classes={"kidney": 2, "pancreas": 1}, normalize=True)
+        together.fit_tally({"pancreas": data, "kidney": other_cohort()}).save(path)
     path = HERE / f"tally-v{tallies.SCHEMA}.npz"
     if not path.exists():
         data.tallies[1].save(path, case="two", group="p", voxel_volume=0.002, inputs="0" * 64)

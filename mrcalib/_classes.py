@@ -1,0 +1,143 @@
+"""The door for several exclusive classes as arrays: the axis that counts them, and the raters' label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrcalib._labels import TOLERANCE, require_named
+from mrcalib._validation import _split_raters, check_probs
+
+__all__ = ["require_exclusive", "split_channels", "split_labels"]
+
+
+def split_channels(
+    probs: ArrayLike, *, n_channels: int | None, class_axis: int | None = None, labels: Any = None
+) -> tuple[list[NDArray[Any]], int]:
+    """The channels of ``probs``, each of the shape of the image, and the axis (0 or -1) that counts them.
+
+    Parameters
+    ----------
+    probs : array_like of float, shape (C, *S) or (*S, C)
+        Probabilities.
+    n_channels : int or None
+        How many channels there must be.
+    class_axis : {0, -1}, optional
+        Axis of the classes where both would do.
+    labels : array_like or sequence, optional
+        The raters' label maps, whose shape tells S.
+
+    Raises
+    ------
+    ValueError
+        If no axis fits, or both do.
+    TypeError
+        If ``probs`` are not floating-point, or masked.
+    """
+    if np.ma.isMaskedArray(probs):
+        msg = "probs of several classes must be a plain array; leave voxels out with roi= instead of a mask."
+        raise TypeError(msg)
+    array = check_probs(probs)
+    if class_axis not in (None, 0, -1):
+        msg = f"class_axis must be 0 (classes first), -1 (classes last) or None (found by shape); got {class_axis!r}."
+        raise ValueError(msg)
+    shapes = {0: array.shape[1:], -1: array.shape[:-1]} if array.ndim > 1 else {}
+    fitting = [
+        axis
+        for axis, shape in shapes.items()
+        if class_axis in (None, axis)
+        and n_channels in (None, array.shape[axis])
+        and (labels is None or _has_shape(labels, shape))
+    ]
+    if len(fitting) == 2:
+        msg = f"probs of shape {array.shape} may have the classes first or last; say which by class_axis=0 or class_axis=-1."
+        raise ValueError(msg)
+    if not fitting:
+        count = "the classes" if n_channels is None else f"{n_channels} channels"
+        where = {None: "first or last", 0: "first", -1: "last"}[class_axis]
+        beside = "" if labels is None else f", beside the axes of the label maps (of shape {_stored_shape(labels)})"
+        msg = (
+            f"probs must have {count} on the axis that comes {where}{beside}; got shape {array.shape}. "
+            "With background=True the first channel is the background, and counts."
+        )
+        raise ValueError(msg)
+    return list(np.moveaxis(array, fitting[0], 0)), fitting[0]
+
+
+def _has_shape(labels: Any, shape: tuple[int, ...]) -> bool:
+    """Whether ``labels`` may be one label map of this shape, a stack of them, or a list with None."""
+    if _is_list_of_maps(labels) and any(one is None or np.shape(one) == shape for one in labels):
+        return all(one is None or np.shape(one) == shape for one in labels)
+    stored = _stored_shape(labels)
+    return shape in (stored, stored[1:], stored[:-1])
+
+
+def _is_list_of_maps(labels: Any) -> bool:
+    return isinstance(labels, list | tuple) and any(one is None or np.ndim(one) for one in labels)
+
+
+def _stored_shape(labels: Any) -> tuple[int, ...]:
+    """The shape of a stack, not stacking it."""
+    if _is_list_of_maps(labels):
+        return (len(labels), *next((np.shape(one) for one in labels if one is not None), ()))
+    return np.shape(labels)
+
+
+def require_exclusive(channels: Sequence[NDArray[Any]], *, background: bool, roi: ArrayLike | None = None) -> None:
+    """Refuse channels that are not exclusive classes: with background they sum to 1, without to no more; within 1 %.
+
+    NaN is left to those who read the values.
+
+    Raises
+    ------
+    ValueError
+        Says at how many voxels, and one sum.
+    """
+    total = np.zeros_like(channels[0], dtype=np.float64)
+    for channel in channels:
+        total += channel
+    if roi is not None and np.shape(roi) == total.shape:  # another shape is refused where voxels are read
+        total = total[np.asarray(roi) != 0]
+    beyond = total - 1.0
+    wrong = (np.abs(beyond) if background else beyond) > TOLERANCE
+    if wrong.any():
+        hint = "; if there is no background among them, say background=False" if background else ""
+        msg = (
+            f"The {len(channels)} channels sum to {'other than' if background else 'more than'} 1 at "
+            f"{np.count_nonzero(wrong):,} of {total.size:,} voxels ({total[wrong][0]:.4g} at the first): they are not "
+            f"exclusive classes, but regions that may overlap, or logits. Calibrate each region by itself, or give the "
+            f"softmax{hint}."
+        )
+        raise ValueError(msg)
+
+
+def split_labels(
+    labels: Any, image: NDArray[Any], classes: Mapping[str, int], rater_axis: int | None = None
+) -> list[NDArray[Any] | None]:
+    """The raters' label maps, None where one is missing.
+
+    Parameters
+    ----------
+    labels : array_like or sequence
+        Whole-number labels: raters first ``(R, *S)`` or last ``(*S, R)``, a list with None for a missing rater, or one map
+        of shape S. NaN and masked entries are voxels that the rater did not answer.
+    image : ndarray of shape S, float
+        A channel.
+    classes : mapping of str to int
+        All labels that may occur besides 0.
+    rater_axis : int, optional
+        Axis of the raters where the stack fits both ways.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or there is a label that no class names.
+    """
+    maps = _split_raters(labels, image, rater_axis, None)
+    for number, one in enumerate(maps):
+        if one is not None:
+            require_named(one, classes, f"The label map of rater {number}")
+    return maps

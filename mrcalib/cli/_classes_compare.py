@@ -1,0 +1,215 @@
+"""``mrcalib compare --classes``: a comparison of each class, and the scores of all classes together."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mrcalib.cli._cases import each_case
+from mrcalib.cli._classes import check_class_options, classes_of, for_class, usable_cases
+from mrcalib.cli._console import Console
+from mrcalib.cli._exit import BAD_DATA, OK
+from mrcalib.cli._files import file_name, to_json, write_command, write_csv
+from mrcalib.cli._inputs import cases_of, load_options_of
+from mrcalib.cli._tables import decimals, number, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.cli.compare import Comparison
+    from mrcalib.cohort import Cohort
+    from mrcalib.io import Case, ImageClass
+
+__all__ = ["run_classes"]
+
+_LABELS = {
+    "mr_ece": "MR-ECE",
+    "brier": "Brier",
+    "volume_bias": "volume bias",
+    "tdsc": "TDSC",
+    "argmax_dice": "argmax Dice",
+    "top_label_ece": "top-label ECE",
+    "sum_above_one": "sum above 1",
+}
+
+
+def run_classes(args: argparse.Namespace) -> int:
+    """Compare each class in a folder of its own, then score all classes together."""
+    from mrcalib.cli.compare import draw, perform, report
+
+    check_class_options(args)
+    console: Console = args.console
+    classes = classes_of(args)
+    cases = cases_of(args)
+    good, failures = usable_cases(cases, args)
+    done: dict[str, Comparison] = {}
+    for one in classes:
+        console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
+        own = for_class(args, one, out=args.out / one.name)
+        done[one.name] = perform(own, good)
+        failures |= done[one.name].failures
+        figures = draw(done[one.name], own)
+        if not args.json:
+            console.show(f"\n=== {one.name} ===")
+            report(done[one.name], console)
+            for figure in figures:
+                console.show(f"  {figure}")
+    scores, failed = _score_together([case for case in good if case.id not in failures], classes, done, args)
+    failures |= failed
+    means = _means(scores)
+    write_csv(args.out / "classes.csv", means)
+    write_csv(args.out / "classes_per_case.csv", scores)
+    write_command(args.out / "command.txt", args.words)
+    written = _save_calibrators(classes, done, args)
+    if args.json:
+        studies = {name: part.study.to_dict() for name, part in done.items()}
+        console.show(to_json({"classes": studies, "together": means.to_dict("records")}))
+    else:
+        _report(means, next(iter(done.values())).study.volume_unit, console)
+        console.show(f"\nWritten to {args.out}:")
+        console.show(f"  {{{','.join(done)}}}/ (a comparison each) classes.csv classes_per_case.csv command.txt")
+        console.show(f"  calibrators/{{{','.join(written)}}}.json (all classes in one, for mrcalib apply)")
+    console.failures(failures, len(cases))
+    return BAD_DATA if failures else OK
+
+
+def _save_calibrators(
+    classes: Sequence[ImageClass], done: Mapping[str, Comparison], args: argparse.Namespace
+) -> list[str]:
+    """Each method fitted to all cases, of all classes in one file; the names of the files."""
+    from sklearn.base import clone
+
+    from mrcalib.calibrators import OneVsRestCalibrator
+
+    labels = {one.name: one.label for one in classes}
+    methods = next(iter(done.values())).study.methods
+    for method in methods:
+        fitted = {one.name: done[one.name].study.calibrators[method] for one in classes}
+        together = OneVsRestCalibrator(clone(fitted[classes[0].name]), labels)
+        together._take(fitted, labels, {one.name: one.position for one in classes})
+        together.save(args.out / "calibrators" / f"{file_name(method)}.json")
+    return [file_name(method) for method in methods]
+
+
+def _score_together(
+    cases: Sequence[Case], classes: Sequence[ImageClass], done: Mapping[str, Comparison], args: argparse.Namespace
+) -> tuple[pd.DataFrame, dict[str, Exception]]:
+    """Scores of each case by maps that were fitted without its group: columns case, method and those of the report."""
+    import numpy as np
+    import pandas as pd
+
+    from mrcalib.io import load_classes
+    from mrcalib.metrics import multiclass_report
+
+    common = set.intersection(*(set(part.cohort.ids) for part in done.values())) & {case.id for case in cases}
+    cohorts = {
+        name: part.cohort.subset([i for i, case in enumerate(part.cohort.ids) if case in common])
+        for name, part in done.items()
+    }
+    fitted = _fitted_by_case(cohorts, next(iter(done.values())), args)
+    labels = {one.name: one.label for one in classes}
+
+    def work(case: Case) -> tuple[pd.DataFrame, str]:
+        loaded = load_classes(case, classes, load_options_of(args), checked=True)
+        inside = np.ones(loaded.probs.shape[1:], bool) if loaded.case.roi is None else loaded.case.roi
+        if args.invalid == "drop":
+            inside = inside & np.all((loaded.probs >= 0) & (loaded.probs <= 1), axis=0)
+        probs = [part[inside] for part in loaded.probs]  # what counts alone, as in the tallies
+        parts = []
+        for method, by_class in fitted[case.id].items():
+            foreground = np.stack([by_class[one.name](p) for one, p in zip(classes, probs, strict=True)])
+            report = multiclass_report(
+                foreground,
+                [None if votes is None else votes[inside] for votes in loaded.labels],
+                labels,
+                background=False,
+                class_axis=0,
+                voxel_volume=loaded.case.voxel_volume_ml or 1.0,
+            )
+            report.insert(0, "method", method)
+            parts.append(report)
+        scores = pd.concat(parts, ignore_index=True)
+        scores.insert(0, "case", case.id)
+        return scores, "scored in all classes"
+
+    scored = [case for case in cases if case.id in common]
+    results, failures = each_case(scored, work, console=args.console, jobs=args.jobs)
+    if not results:
+        first, error = next(iter(failures.items()))
+        msg = f"None of the {len(scored)} cases could be scored in all classes. The first, {first!r}: {error}"
+        raise ValueError(msg)
+    return pd.concat(results.values(), ignore_index=True), failures
+
+
+def _fitted_by_case(
+    cohorts: Mapping[str, Cohort], done: Comparison, args: argparse.Namespace
+) -> dict[str, dict[str, dict[str, VoteCalibrator]]]:
+    """For each case, method and class what was fitted without the case's fold (with it where there are no folds)."""
+    import numpy as np
+    from sklearn.base import clone
+
+    from mrcalib.resampling import splits
+
+    first = next(iter(cohorts.values()))
+    everyone = np.arange(len(first))
+    folds = [everyone] if args.cv is None else splits(first.groups, args.cv, args.seed)
+    found: dict[str, dict[str, dict[str, VoteCalibrator]]] = {}
+    for number_done, fold in enumerate(folds, start=1):
+        train = np.ones(len(first))
+        if args.cv is not None:
+            train[fold] = 0.0
+        by_method: dict[str, dict[str, VoteCalibrator]] = {}
+        for method in done.study.methods:
+            by_method[method] = {}
+            for name, cohort in cohorts.items():
+                one = clone(done.study.calibrators[method])
+                one.fit_tally(cohort, case_weight=train * one._weights_of_cases(cohort))
+                one._forget()  # the sums, which are large
+                by_method[method][name] = one
+        found |= {first.ids[i]: by_method for i in fold}
+        args.console.step(number_done, len(folds), "folds fitted for all classes")
+    return found
+
+
+def _means(scores: pd.DataFrame) -> pd.DataFrame:
+    """The mean over cases, in the order of the scores; a case that does not define a score is left out of its mean."""
+    keys = ["method", "class", "metric", "better"]
+    means = scores.groupby(keys, sort=False)[["kept", "renormalised"]].mean()
+    counts = scores.groupby(keys, sort=False)["kept"].count().rename("n_cases")
+    return means.join(counts).reset_index()
+
+
+def _report(means: pd.DataFrame, volume_unit: str, console: Console) -> None:
+    from mrcalib.metrics.multiclass import ALL_CLASSES
+
+    console.show("\n=== all classes together ===")
+    console.show(
+        "Mean over cases, by maps fitted without the case's fold. Where two numbers stand in a cell, the first is of the maps\n"
+        "as they are (each a fraction of raters), the second of maps divided by their sum where that exceeds 1. Volumes are\n"
+        f"in {volume_unit}."
+    )
+    together = means["class"] == ALL_CLASSES
+    console.show(f"\n{_cells(means[~together], ['method', 'class'])}")
+    console.show(f"\n{_cells(means[together], ['method'])}")
+
+
+def _cells(means: pd.DataFrame, keys: list[str]) -> str:
+    metrics = list(dict.fromkeys(means["metric"]))
+    places = {m: decimals(means.loc[means["metric"] == m, "kept"].tolist()) for m in metrics}
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for line in means.to_dict("records"):
+        cell = _cell(line, places[line["metric"]])
+        rows.setdefault(tuple(line[key] for key in keys), {})[line["metric"]] = cell
+    return table(
+        [*keys, *(_LABELS.get(m, m) for m in metrics)],
+        [[*key, *(row.get(m, "-") for m in metrics)] for key, row in rows.items()],
+    )
+
+
+def _cell(line: Mapping[Any, Any], places: int) -> str:
+    kept, renormalised = (number(round(line[form], places) + 0.0, places) for form in ("kept", "renormalised"))
+    alike = kept == renormalised or math.isnan(line["renormalised"])
+    return kept if alike else f"{kept} | {renormalised}"
