@@ -8,17 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mrcalib.cli._cases import tally, tell_groups
+from mrcalib.cli._cases import CaseCounter, tally, tell_groups
+from mrcalib.cli._classes import add_classes
 from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK
+from mrcalib.cli._data import choose_classes
+from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import file_name, to_json, write_command, write_csv, write_json
-from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
-from mrcalib.cli._names import METHODS, METRICS
+from mrcalib.cli._inputs import TEMPLATES, add_inputs, add_reading, cases_of, load_options_of
+from mrcalib.cli._names import COMPARED_PROTOCOLS, METHODS, METRICS, PAPER_METHODS
 from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, name_of
+from mrcalib.cli._paper import (
+    CASES_SHOWN,
+    check_cases_shown,
+    draw_paper_figures,
+    report_paper_tables,
+    tell_of_protocol,
+    write_paper_tables,
+)
+from mrcalib.cli._protocol import vessel_labels
+from mrcalib.cli._reading import record_reading
 
 if TYPE_CHECKING:
     from mrcalib.cli._options import Subparsers
+    from mrcalib.cohort import Cohort
     from mrcalib.io import Case
     from mrcalib.study import Study
 
@@ -38,9 +51,21 @@ _EXAMPLES = r"""
   mrcalib compare --probs 'cases/{case}/prob_[1-3].nii.gz' --raters 'cases/{case}/annotation_{rater}.nii.gz' \
       --group '(P\d+)_' --out results
 
+  # a two-stage segmenter: 0 beyond 20 mm from its coarse segmentation, and no voxel there enters a fit
+  mrcalib compare --probs 'preds/{case}_{member}.nii.gz' --raters 'masks/{case}_{rater}.nii.gz' \
+      --coarse 'coarse/{case}.nii.gz' --margin 20 --outside zero --out results
+
   # two methods, five folds, inside an organ
   mrcalib compare --probs 'preds/{case}.nii.gz' --raters 'masks/{case}_{rater}.nii.gz' --roi 'organs/{case}.nii.gz' \
       --methods none MHR --cv 5
+
+  # a challenge's own scores: the tables and figures of its papers, strict, with sound values where the two part
+  mrcalib compare --manifest cases.csv --protocol curvas-pdacvi --out results
+  mrcalib compare --manifest train.csv --test-manifest test.csv --protocol curvas-pdacvi --formats pdf
+
+  # several organs of one multi-class segmenter (all channels in each file), and label maps of three raters
+  mrcalib compare --probs 'preds/{case}.npz' --raters 'labels/{case}/annotation_{rater}.nii.gz' \
+      --classes pancreas=1,kidney=2,liver=3 --out organs
 
 OUT then holds
   table_mean.csv, table_pooled.csv   methods by metrics: mean over cases, and all voxels pooled
@@ -49,6 +74,15 @@ OUT then holds
   calibrators/*.json                 each method fitted to all cases, for mrcalib apply
   figures/*.png, tallies/*.npz       pictures; what was read of the files
   command.txt                        the command line, date and versions
+and with --classes each class has all of this in OUT/NAME, and OUT holds
+  classes.csv, classes_per_case.csv  all classes: maps as they are, and divided by their sum where that exceeds 1
+  calibrators/*.json                 each method for all classes, for mrcalib apply
+
+and with --protocol also
+  table1.csv/.tex, table2.csv/.tex   bootstrap means; means with intervals; LaTeX for a manuscript
+  table1_sound.*, table2_sound.*     the same as they should be, if the program's values are off; disputes.csv says where
+  protocol_per_case.csv, protocol_differences.csv, protocol.json
+  figures/figure2_reliability.*, figures/figure3_cases.*, scores/*.json (a rerun scores only what has changed)
 """.removeprefix("\n")
 
 
@@ -66,12 +100,18 @@ def add_parser(subparsers: Subparsers) -> None:
     add_inputs(parser)
     add_reading(parser)
     study = parser.add_argument_group("what is compared")
+    add_classes(
+        study,
+        more=". Each class is compared in OUT/NAME; OUT/classes.csv scores all together, by maps as they are and renormalised, "
+        "which reads the voxels again",
+    )
     study.add_argument(
         "--methods",
         nargs="+",
-        type=name_of("method", METHODS),
+        type=name_of("method", METHODS + PAPER_METHODS),
         metavar="METHOD",
-        help=f"the first one is the baseline (default: all): {'; '.join(METHODS)}",
+        help=f"the first one is the baseline (default: all of the first {len(METHODS)}; with --protocol none, MHR, and those "
+        f"of 250 bins): {'; '.join(METHODS + PAPER_METHODS)}",
     )
     study.add_argument(
         "--metrics",
@@ -86,6 +126,29 @@ def add_parser(subparsers: Subparsers) -> None:
         default="leave-one-group-out",
         metavar="FOLDS",
         help="leave-one-group-out, a number of folds, or none: fit and score on the same cases (default: %(default)s)",
+    )
+    study.add_argument(
+        "--test-manifest",
+        metavar="CSV",
+        help="fit to all cases, and score those of this table instead of cross-validating",
+    )
+    study.add_argument(
+        "--protocol",
+        choices=COMPARED_PROTOCOLS,
+        help="score the voxels of each held-out case as this challenge does, and write the tables and figures of its papers",
+    )
+    study.add_argument(
+        "--vessel-labels",
+        type=vessel_labels,
+        metavar="NAME=LABEL,...",
+        help="with --protocol: labels of the vessels, such as PORTA=1,SMV=2 (default: the challenge's)",
+    )
+    study.add_argument(
+        "--reference",
+        type=name_of("method", METHODS + PAPER_METHODS),
+        metavar="METHOD",
+        help="with --protocol: methods significantly worse than this one are marked in its tables (default: "
+        "TwinTrack (250 bins), else MHR, else the first)",
     )
     study.add_argument(
         "--resamples",
@@ -115,6 +178,19 @@ def add_parser(subparsers: Subparsers) -> None:
         help="folder, made if need be (default: %(default)s)",
     )
     output.add_argument("--no-figures", action="store_true", help="draw no pictures")
+    output.add_argument(
+        "--formats",
+        nargs="+",
+        choices=("png", "svg", "pdf"),
+        metavar="TYPE",
+        help="of pictures: png, svg, pdf (default: png; with --protocol png svg)",
+    )
+    output.add_argument(
+        "--cases-shown",
+        nargs="+",
+        metavar="ID",
+        help=f"with --protocol: cases in figure 3 (default: {CASES_SHOWN}, spread over how much raters disagree)",
+    )
     add_common(parser)
 
 
@@ -130,16 +206,21 @@ def _folds(text: str) -> str | int | None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write, print the tables, and draw."""
+    choose_classes(args)
+    if args.classes:
+        from mrcalib.cli._classes_compare import run_classes
+
+        return run_classes(args)
     done = perform(args)
     console: Console = args.console
     if args.json:
-        console.show(to_json(done.study.to_dict()))
+        console.show(to_json((done.scored or done.study).to_dict()))
     else:
         report(done, console)
     for figure in draw(done, args):
         if not args.json:
             console.show(f"  {figure}")
-    console.failures(done.failures, len(done.cases))
+    console.failures(done.failures, done.n_cases)
     return BAD_DATA if done.failures else OK
 
 
@@ -153,39 +234,106 @@ class Comparison:
     folder : Path
         Where its tables, calibrators and tallies are.
     cases : list of Case
-        All that were asked for.
+        Those that are scored, whether they could be or not.
     failures : dict of str to Exception
         Of the cases that could not be used.
+    n_cases : int
+        All that were asked for.
+    cohort : Cohort
+        Of the cases that are scored.
+    scored : Study or None
+        By a protocol.
+    reference : str
+        The method that the protocol's tables measure against.
     """
 
     study: Study
     folder: Path
     cases: list[Case]
     failures: dict[str, Exception]
+    n_cases: int
+    cohort: Cohort
+    scored: Study | None = None
+    reference: str = ""
 
 
-def perform(args: argparse.Namespace) -> Comparison:
-    """Read, compare and write."""
-    cases = cases_of(args)
+def perform(args: argparse.Namespace, cases: list[Case] | None = None) -> Comparison:
+    """Read, compare and write; ``cases`` are those of the options unless they are given."""
+    _check(args)
+    cases = cases_of(args) if cases is None else cases
+    to_score = _test_cases_of(args) if args.test_manifest else cases
+    check_cases_shown(args, to_score)
     from mrcalib.study import compare
 
     console: Console = args.console
     tell_groups(cases, console)
+    if args.test_manifest:
+        tell_groups(to_score, console)
+    if args.protocol:
+        tell_of_protocol(args.protocol, to_score, console)
     cohort, failures = tally(cases, args, checkpoints=args.out / "tallies")
+    test = None
+    if args.test_manifest:
+        test, failed = tally(to_score, args, checkpoints=args.out / "test-tallies")
+        failures |= {f"{case} (test)" if case in failures else case: error for case, error in failed.items()}
+    scored_cohort = cohort if test is None else test
+    counter = CaseCounter(console, len(scored_cohort)) if args.protocol else None
     study = compare(
         cohort,
         args.methods,
         args.metrics,
         cv=args.cv,
+        test_cases=test,
+        protocol=args.protocol,
+        cases=to_score,
+        options=load_options_of(args),
+        vessel_labels=args.vessel_labels,
+        checkpoints=args.out,
+        failures=failures,
         n_resamples=args.resamples,
         level=args.level,
         interval=args.interval,
         random_state=args.seed,
+        n_jobs=args.jobs,
         progress=_Folds(console),
+        case_progress=counter,
     )
+    if counter is not None:
+        counter.tell()
+    for calibrator in study.calibrators.values():
+        record_reading(calibrator.provenance_, [case for case in cases if case.id not in failures], args)
     console.note(f"resampling {args.resamples} times")
-    _write(study, args.out, args.words)
-    return Comparison(study, args.out, cases, failures)
+    scored = study if args.protocol else None
+    tallied = study.tallied or study
+    _write(tallied, args.out, args.words)
+    reference = args.reference or study.reference()
+    if scored is not None:
+        write_paper_tables(scored, args.out, reference)
+    n_cases = len(cases) + (len(to_score) if args.test_manifest else 0)
+    return Comparison(tallied, args.out, to_score, failures, n_cases, scored_cohort, scored, reference)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """UsageError for options that do not go together; and what depends on others is filled in."""
+    if not args.protocol:
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in ("vessel_labels", "reference", "cases_shown")
+            if getattr(args, name)
+        ]
+        if given:
+            msg = f"{given[0]} goes with --protocol."
+            raise UsageError(msg)
+    if args.reference and args.methods and args.reference not in args.methods:
+        msg = f"--reference {args.reference!r} is not among --methods."
+        raise UsageError(msg)
+    args.formats = tuple(args.formats or (("png", "svg") if args.protocol else ("png",)))
+
+
+def _test_cases_of(args: argparse.Namespace) -> list[Case]:
+    """The cases of the test table, read as the others."""
+    nothing = dict.fromkeys(name for name in TEMPLATES if hasattr(args, name))
+    return cases_of(argparse.Namespace(**vars(args) | nothing | {"manifest": args.test_manifest}))
 
 
 class _Folds:
@@ -218,6 +366,8 @@ def _write(study: Study, folder: Path, words: Sequence[str]) -> None:
 def report(done: Comparison, console: Console) -> None:
     """Print the tables, what is won and lost, and where everything is."""
     study, folder = done.study, done.folder
+    if done.scored is not None:
+        report_paper_tables(done.scored, console, done.reference)
     console.show(study.description)
     for kind in KINDS:
         console.show(f"\n{study.to_text(kind)}")
@@ -230,6 +380,10 @@ def report(done: Comparison, console: Console) -> None:
     console.show("  table_mean.csv table_pooled.csv intervals.csv differences.csv per_case.csv study.json command.txt")
     console.show(f"  calibrators/{{{','.join(file_name(name) for name in study.methods)}}}.json")
     console.show("  tallies/ (cases that have not changed are not read again)")
+    if done.scored is not None:
+        console.show("  table1.csv table1.tex table2.csv table2.tex" + (" and _sound" if done.scored.disputes else ""))
+        console.show("  protocol_per_case.csv protocol_differences.csv protocol.json disputes.csv")
+        console.show("  scores/ (cases and maps that have not changed are not scored again)")
 
 
 def draw(done: Comparison, args: argparse.Namespace) -> list[Path]:
@@ -243,7 +397,12 @@ def draw(done: Comparison, args: argparse.Namespace) -> list[Path]:
 
     args.console.note("drawing")
     folder = done.folder / "figures"
-    return [*save_study_figures(done.study, folder, formats=("png",)), *_draw_case(done, args, folder)]
+    drawn = save_study_figures(done.study, folder, formats=args.formats)
+    if done.scored is None:
+        return [*drawn, *_draw_case(done, args, folder)]
+    return drawn + draw_paper_figures(
+        done.scored, done.cases, done.cohort, args, reference=done.reference, folder=folder
+    )
 
 
 def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list[Path]:
@@ -269,7 +428,7 @@ def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list
         list(loaded.raters),
         calibrated=calibrator(loaded.probs),
         spacing=loaded.spacing,
-        roi=loaded.roi,
+        roi=loaded.region,
         rater_names=loaded.rater_names,
         title=case.id,
     ).plot()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -29,16 +29,19 @@ class _Plane:
     axis: int | None
     index: int
     window: tuple[slice, slice]
+    turned: tuple[bool, bool] = (False, False)
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         flat = array if self.axis is None else np.take(array, self.index, axis=self.axis)
-        return np.asarray(flat[self.window])
+        shown = np.asarray(flat[self.window])
+        return shown[:: -1 if self.turned[0] else 1, :: -1 if self.turned[1] else 1]
 
 
 class CaseDisplay(Display):
     """A slice of one case: image with the raters' contours, mean human response, and the probabilities.
 
-    Made by ``from_arrays``. The first of the two axes of a slice runs to the right, the second one upwards.
+    Made by ``from_arrays``. The first of the two axes of a slice runs to the right, the second one upwards; with an affine
+    they are turned over where need be, so that axial slices are as radiologists look at them.
 
     Parameters
     ----------
@@ -53,6 +56,12 @@ class CaseDisplay(Display):
     spacing : tuple of 2 floats, optional
         Of the slice's axes, in mm.
     caption : str, default=""
+    title : str, default=""
+        Name of the case.
+    index : int, optional
+        Number of the slice, in a volume.
+    side : str, default=""
+        Letter of what lies to the left: "R" in an axial slice; "" where no affine tells.
 
     Attributes
     ----------
@@ -86,6 +95,9 @@ class CaseDisplay(Display):
         roi: NDArray[np.bool_] | None = None,
         spacing: tuple[float, float] | None = None,
         caption: str = "",
+        title: str = "",
+        index: int | None = None,
+        side: str = "",
     ) -> None:
         self.image = image
         self.raters = raters
@@ -95,6 +107,9 @@ class CaseDisplay(Display):
         self.roi = roi
         self.spacing = spacing
         self.caption = caption
+        self.title = title
+        self.index = index
+        self.side = side
 
     @classmethod
     def from_arrays(
@@ -112,6 +127,7 @@ class CaseDisplay(Display):
         rater_axis: int | None = None,
         zoom: bool = True,
         title: str = "",
+        affine: ArrayLike | None = None,
     ) -> Self:
         """Choose a slice of a volume, or take a two-dimensional image as it is.
 
@@ -141,6 +157,9 @@ class CaseDisplay(Display):
             Show the surroundings of what a rater marked or the map gives 0.1 or more, and not the whole slice.
         title : str, default=""
             Goes before the caption, such as the name of the case.
+        affine : array_like of shape (4, 4), optional
+            From indices of a volume to RAS+ mm. The slice is then shown with the patient's right, or front, to the left,
+            and front, or top, up.
 
         Returns
         -------
@@ -175,6 +194,10 @@ class CaseDisplay(Display):
             raise ValueError(msg)
         plane = _choose(p, response, arrays.get("roi"), axis, index, zoom=zoom)
         kept = [a for a in range(p.ndim) if a != plane.axis]
+        side = ""
+        if affine is not None and p.ndim == 3:
+            turned, side = _turned(np.asarray(affine, dtype=np.float64), kept)
+            plane = replace(plane, turned=turned)
         where = (
             ""
             if plane.axis is None
@@ -192,6 +215,9 @@ class CaseDisplay(Display):
             roi=plane.of(arrays["roi"]) if roi is not None else None,
             spacing=None if spacing is None else (float(spacing[kept[0]]), float(spacing[kept[1]])),
             caption="; ".join(filter(None, (title, where, said, unseen))),
+            title=title,
+            index=None if plane.axis is None else plane.index,
+            side=side,
         )
 
     def plot(self, ax: Any = None) -> Self:
@@ -281,12 +307,10 @@ class CaseDisplay(Display):
         return drawn
 
     def _draw_levels(self, ax: Any, values: FloatArray) -> list[Any]:
-        from matplotlib.patheffects import withStroke
-
         lines = self._contour(ax, values, LEVELS, colors="white", linewidths=1.1, linestyles=list(LEVEL_STYLES))
         if lines is None:
             return []
-        lines.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
+        lines.set_path_effects(_outline(2.2))
         return [lines]
 
     def _finish(self, n_maps: int) -> None:
@@ -304,20 +328,48 @@ class CaseDisplay(Display):
             self.images_[-1], ax=self.axes_[-n_maps:], shrink=0.75, pad=0.015, label="fraction or probability"
         )
         if self.spacing is not None:
-            self._scale_bar()
+            self._scale_bar(self.ax_)
+        self._name_side(self.ax_)
         if self.caption:
             self.figure_.suptitle(
                 wrapped(self.caption, 60 + 30 * n_maps), x=0.01, ha="left", fontsize="small", color=GREY
             )
 
-    def _scale_bar(self) -> None:
+    def _scale_bar(self, ax: Any) -> None:
         across, up = self._extent()
         length = max((s for s in (1, 2, 5, 10, 20, 50, 100) if s <= across / 3), default=1)
         x, y = across * 0.05, up * 0.06
-        self.ax_.plot([x, x + length], [y, y], color="white", linewidth=2.5, solid_capstyle="butt")
-        self.ax_.text(
-            x + length / 2, y + up * 0.02, f"{length} mm", color="white", ha="center", va="bottom", fontsize="small"
-        )
+        ax.plot([x, x + length], [y, y], color="white", linewidth=2.5, solid_capstyle="butt", path_effects=_outline(4))
+        ax.text(
+            x + length / 2, y + up * 0.02, f"{length} mm", color="white", ha="center", va="bottom", fontsize="small",
+            path_effects=_outline(2),
+        )  # fmt: skip
+
+    def _name_side(self, ax: Any) -> None:
+        if self.side:
+            ax.text(
+                0.02, 0.5, self.side, transform=ax.transAxes, color="white", ha="left", va="center", fontsize="small",
+                path_effects=_outline(2),
+            )  # fmt: skip
+
+
+def _outline(width: float) -> list[Any]:
+    """A dark rim, so that white shows on bright tissue."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width, foreground="black")]
+
+
+def _turned(affine: FloatArray, kept: Sequence[int]) -> tuple[tuple[bool, bool], str]:
+    """Which of a slice's axes run against how radiologists look, and the letter of what is then to the left."""
+    if affine.shape != (4, 4):
+        msg = f"affine must have shape (4, 4); got {affine.shape}."
+        raise ValueError(msg)
+    along, up = (int(np.abs(affine[:3, a]).argmax()) for a in kept)
+    signs = [np.sign(affine[d, a]) for d, a in zip((along, up), kept, strict=True)]
+    wanted = (1 if along == 2 else -1), (-1 if up == 0 else 1)  # to the left and the back; up to the front and the head
+    turned = tuple(bool(sign == -want) for sign, want in zip(signs, wanted, strict=True))
+    return (turned[0], turned[1]), "RAI"[along]
 
 
 def _responses(

@@ -13,7 +13,8 @@ from mrcalib._validation import check_choice
 from mrcalib.plots._display import GREY, Display, new_figure, wrapped
 
 if TYPE_CHECKING:
-    from mrcalib.study import Kind, Study
+    from mrcalib.study import Study
+    from mrcalib.study._study import Kind
 
 __all__ = ["Forest", "MetricDisplay"]
 

@@ -16,7 +16,13 @@ from mrcalib.plots._reliability import ReliabilityDisplay
 if TYPE_CHECKING:
     from mrcalib.study import Study
 
-__all__ = ["save_study_figures"]
+__all__ = ["binned_error", "save_study_figures"]
+
+
+def binned_error(study: Study) -> str | None:
+    """The study's calibration error in 50 bins of equal width, best with its raters told apart; None if it has none."""
+    names = [metric.name for metric in study.metrics]
+    return next((name for name in ("mean_rater_ece", "mr_ece") if name in names), None)
 
 
 def save_study_figures(study: Study, folder: str | Path, *, formats: Sequence[str] = ("png",)) -> list[Path]:
@@ -49,8 +55,7 @@ def save_study_figures(study: Study, folder: str | Path, *, formats: Sequence[st
         check_choice("format", kind, supported)
     figures = {}
     names = [metric.name for metric in study.metrics]
-    binned = next((name for name in ("mean_rater_ece", "mr_ece") if name in names), None)
-    figures["reliability"] = ReliabilityDisplay.from_study(study, metric=binned).plot().figure_
+    figures["reliability"] = ReliabilityDisplay.from_study(study, metric=binned_error(study)).plot().figure_
     figures["reliability-logit"] = ReliabilityDisplay.from_study(study).plot(scale="logit").figure_
     changing = {n: c for n, c in study.calibrators.items() if not isinstance(c, IdentityCalibrator)}
     if changing:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from mrcalib.study import Study
+from mrcalib.study._paper import Cell, cells_of, disputed
 
-__all__ = ["text_of_study"]
+if TYPE_CHECKING:
+    from mrcalib.study._study import Study
+
+__all__ = ["text_of_paper_table", "text_of_study"]
 
 FloatArray = NDArray[np.float64]
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 
 
 def text_of_study(study: Study, kind: Literal["mean", "pooled"]) -> str:
@@ -30,9 +33,8 @@ def text_of_study(study: Study, kind: Literal["mean", "pooled"]) -> str:
             f"{value:.{digits}f}{'*' if s == best else ' '}{mark[told.get((method, metric.name), '')]}"
             for method, value, s in zip(study.methods, values, score, strict=True)
         ]
-        arrow = {"lower": "↓", "higher": "↑", "zero": "→0"}[metric.better]
         unit = f" {study.volume_unit}" if metric.unit == "mL" else ""
-        columns[f"{metric.label}{unit} {arrow}"] = cells
+        columns[f"{metric.label}{unit} {ARROWS[metric.better]}"] = cells
     header = "Mean over cases" if kind == "mean" else "All voxels pooled"
     width = max(map(len, study.methods))
     lines = [
@@ -66,3 +68,39 @@ def _fold(names: list[str], widths: dict[str, int], room: int) -> list[list[str]
         blocks[-1].append(name)
         used += widths[name] + 2
     return blocks
+
+
+def text_of_paper_table(study: Study, *, intervals: bool, reference: str | None) -> str:
+    """What ``Study.to_paper_text`` returns."""
+    reference = study.reference() if reference is None else reference
+    beside = disputed(study)
+    cells = cells_of(study, intervals=intervals, reference=reference)
+    meant = (
+        cells_of(study.sound, intervals=intervals, reference=reference) if study.sound is not None and beside else {}
+    )
+    columns: dict[str, list[str]] = {}
+    for metric in study.metrics:
+        for suffix, of in (("", cells), (" sound", meant if metric.name in {m.name for m in beside} else {})):
+            if of:
+                unit = f" {metric.unit}" if metric.unit else ""
+                columns[f"{metric.label}{suffix}{unit} {ARROWS[metric.better]}"] = [
+                    _paper_cell(of[method, metric.name], intervals=intervals) for method in study.methods
+                ]
+    what = f"bootstrap means{f' with {study.level:.0%} intervals' if intervals else ''}"
+    head = f"Table {2 if intervals else 1}: {what}; * best, ! worst, † significantly worse than {reference}"
+    lines = [head, *(["sound: beside the program's values where these are not to be trusted"] if beside else [])]
+    width = max(map(len, study.methods))
+    widths = {name: max(len(name), *map(len, columns[name])) for name in columns}
+    for block in _fold(list(columns), widths, 118 - width):
+        lines.append("")
+        lines.append((" " * width + "".join(f"  {name:>{widths[name]}}" for name in block)).rstrip())
+        for i, method in enumerate(study.methods):
+            lines.append(
+                (f"{method:<{width}}" + "".join(f"  {columns[name][i]:>{widths[name]}}" for name in block)).rstrip()
+            )
+    return "\n".join(lines)
+
+
+def _paper_cell(cell: Cell, *, intervals: bool) -> str:
+    rank = "*" if cell.best else "!" if cell.worst else " "
+    return f"{cell.text}{rank}{'†' if cell.worse else ' '}" + (f" {cell.ends}" if intervals else "")

@@ -1,0 +1,73 @@
+"""Every method fitted to the sums of the cases of each fold's other side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from mrcalib.calibrators import VoteCalibrator
+from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators._source import Source, voxels_at_zero
+from mrcalib.calibrators._vote_counts import CohortCounts
+from mrcalib.cohort import Cohort
+from mrcalib.exceptions import SaturationWarning
+from mrcalib.responses import PooledResponses
+
+__all__ = ["fitted_by_fold", "pass_on"]
+
+BATCH = 32  # folds whose sums are held at a time
+
+
+def fitted_by_fold(
+    cohort: Cohort, methods: Mapping[str, VoteCalibrator], folds: Sequence[NDArray[np.intp]], *, in_sample: bool
+) -> Iterable[tuple[int, NDArray[np.intp], dict[str, VoteCalibrator]]]:
+    """Each fold's number and test cases, with every method fitted to the sums of the other cases."""
+    train = np.ones((len(folds), len(cohort)))
+    if not in_sample:
+        for row, fold in zip(train, folds, strict=True):
+            row[fold] = 0.0
+    grid, zeros = cohort.tallies[0].grid, np.array([voxels_at_zero(part) for part in cohort])
+    if any(method._tells_cases_apart() for method in methods.values()):
+        cases = CaseSums.of_cohort(cohort, np.ones(len(cohort)))
+    if any(method._counts_votes() for method in methods.values()):
+        counts = CohortCounts.of(cohort)
+    for start in range(0, len(folds), BATCH):
+        batch = folds[start : start + BATCH]
+        estimators: list[dict[str, VoteCalibrator]] = [{} for _ in batch]
+        pooled_by_rule: dict[tuple[str, str, bool], list[PooledResponses]] = {}
+        for name, method in methods.items():
+            kind = ("rule", method.case_weight) if isinstance(method.case_weight, str) else ("of", name)
+            rule = (*kind, method._keeps_zero())
+            if rule not in pooled_by_rule:
+                weight = method._weights_of_cases(cohort)
+                pooled_by_rule[rule] = cohort.pooled_many(train[start : start + BATCH] * weight)
+            for i, pooled in enumerate(pooled_by_rule[rule]):
+                n_voxels, n_zeros = (float(train[start + i] @ counts) for counts in (cohort.n_voxels, zeros))
+                source = Source(grid, pooled, n_voxels, n_zeros=n_zeros)
+                if method._tells_cases_apart():
+                    weight = train[start + i] * method._weights_of_cases(cohort)
+                    source = replace(source, by_case=cases.weighted(weight))
+                if method._counts_votes():
+                    weight = train[start + i] * method._weights_of_cases(cohort)
+                    source = replace(source, counts=counts.weighted(weight))
+                fitted = clone(method).fit_source(source, cohort.raters)
+                fitted._forget()  # a study may keep the maps, and needs no sums with them
+                estimators[i][name] = fitted
+        for i, fold in enumerate(batch):
+            yield start + i + 1, fold, estimators[i]
+
+
+def pass_on(caught: Sequence[warnings.WarningMessage], stacklevel: int) -> None:
+    """Issue again what was warned of while fitting: saturation once, with the number of fits, the rest as it was."""
+    saturated = [str(w.message) for w in caught if issubclass(w.category, SaturationWarning)]
+    if saturated:
+        msg = f"{saturated[0]} ({len(saturated)} of the fits; compare them with MHR on the grid.)"
+        warnings.warn(msg, SaturationWarning, stacklevel=stacklevel)
+    for other in caught:
+        if not issubclass(other.category, SaturationWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
