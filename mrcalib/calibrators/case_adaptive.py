@@ -1,0 +1,361 @@
+"""Maps that look at the whole case: how large its structure is predicted, and which volume the map should leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from mrcalib._validation import check_choice, check_probs
+from mrcalib.calibrators._base import VoteCalibrator
+from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators._isotonic import fit_isotonic
+from mrcalib.calibrators._source import ZERO_BIN, Source
+from mrcalib.cohort import check_case_weight
+from mrcalib.grid import ProbabilityGrid
+from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
+from mrcalib.responses import PooledResponses
+
+__all__ = ["CaseAdaptiveCalibrator"]
+
+FloatArray = NDArray[np.float64]
+Volume = Literal["blend", "segmenter", "map"]
+CASES_PER_SIZE = 10
+LARGEST_POWER = 64.0
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class CaseMap:
+    """A map, and the power to which one case's calibrated probabilities are raised."""
+
+    inner: PiecewiseLinearMap
+    power: float
+
+    def __call__(self, probs: ArrayLike) -> NDArray[Any]:
+        calibrated = self.inner(probs)
+        values = np.ma.getdata(calibrated)
+        values[...] = np.power(values, self.power, dtype=np.result_type(values.dtype, np.float32))
+        return calibrated
+
+
+class CaseAdaptiveCalibrator(VoteCalibrator):
+    """Isotonic regression to the mean human response that knows the case's predicted volume.
+
+    One map for all cases is right on average over their voxels, and wrong for each: a small lesion is not a large one seen
+    from afar, and the map gives every case a volume that is drawn towards what such probabilities mean elsewhere. Here
+
+    1. the map depends on the predicted volume ``v = sum(p)``: there are isotonic maps at ``n_sizes`` typical volumes, and a
+       case between two of them takes their mean, weighted linearly in ``log v`` [1]_;
+    2. the case's calibrated probabilities q are then raised to the power at which they sum to
+       ``share * v + (1 - share) * sum(q)``. The share is the one with the least mean absolute error of the volumes of the
+       cases of the fit [2]_. A segmenter with good volumes keeps them (share 1); one whose volumes are off follows the map
+       (share 0).
+
+    Both steps keep the order of a case's probabilities. Because the map depends on the case, ``transform`` takes **one whole
+    case at a time**, over the same field of view as in the fit: a region, or the whole image. Of several cases at once, or
+    of a part of one, it makes something else. Tally-based comparisons treat each case so.
+
+    Parameters
+    ----------
+    n_sizes : int, default=3
+        Typical volumes; at most one for each 10 cases of the fit. 1 is one map for all.
+    volume : {"blend", "segmenter", "map"}, default="blend"
+        ``share`` from the data (0 with fewer than 10 cases); 1, every case keeps the sum of its probabilities; or 0, it has
+        what the map gives.
+    keep_zero : bool, default=False
+        Leave an exact 0 at 0, and out of the fit.
+    case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="equal"
+        How cases count in the maps. The share counts every case once.
+
+    Attributes
+    ----------
+    sizes_ : tuple of float
+        The typical volumes, in voxels.
+    maps_ : tuple of PiecewiseLinearMap
+        The map at each of them.
+    volume_share_ : float
+        Of the segmenter's volume, in [0, 1].
+    map_ : PiecewiseLinearMap
+        The map of a case of median volume, before step 2: for plots and ``reachable_``. ``map_of_case`` gives a case's own.
+
+    Notes
+    -----
+    On lung nodules of four radiologists (``benchmarks/lidc``) it lowered the error of calibration of single cases without a
+    significant loss in volume or thresholded Dice, for two segmenters, where one map for all worsened one or the other. Those
+    are the cases on which it was designed. Where one map suits all cases, as on phantoms, it equals that map up to noise.
+    Volumes are counted in voxels, so cases of very different spacing should be resampled first. Soft Dice, which is highest
+    for probabilities of 0 and 1, falls under this calibration as under any that is honest.
+
+    In ``fit``, ``groups=`` tells cases apart; without it the arrays are one case, which leaves nothing to adapt to, and the
+    result is that of ``MHRIsotonicCalibrator``.
+
+    References
+    ----------
+    .. [1] Hastie and Tibshirani, "Varying-coefficient models", 1993, doi:10.1111/j.2517-6161.1993.tb01939.x.
+    .. [2] Bates and Granger, "The combination of forecasts", 1969, doi:10.1057/jors.1969.103.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mrcalib.calibrators import CaseAdaptiveCalibrator
+    >>> rng = np.random.default_rng(0)
+    >>> case = np.repeat(np.arange(20), 500)
+    >>> probs = rng.random(10_000) * rng.uniform(0.2, 1, 20)[case]
+    >>> calibrator = CaseAdaptiveCalibrator().fit(probs, rng.random((5, 10_000)) < probs**2, groups=case)
+    >>> len(calibrator.maps_), round(calibrator.volume_share_, 1)
+    (2, 0.0)
+    >>> one = probs[case == 3]
+    >>> bool(abs(calibrator(one).sum() - (one**2).sum()) < 0.1 * (one**2).sum())
+    True
+    """
+
+    map_: PiecewiseLinearMap
+
+    def __init__(
+        self,
+        n_sizes: int = 3,
+        volume: Volume = "blend",
+        *,
+        keep_zero: bool = False,
+        case_weight: str | ArrayLike = "equal",
+    ) -> None:
+        self.n_sizes = n_sizes
+        self.volume = volume
+        self.keep_zero = keep_zero
+        self.case_weight = case_weight
+
+    def _tells_cases_apart(self) -> bool:
+        return True
+
+    # Fitting ----------------------------------------------------------------------------------------------------------
+
+    def _fit_map(self, source: Source, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+        check_choice("volume", self.volume, ("blend", "segmenter", "map"))
+        n_sizes = _check_n_sizes(self.n_sizes)
+        by_case = source.by_case or CaseSums.of_parts([source.pooled], np.ones(1))
+        pairs = by_case.over_raters(rater_weight)
+        answers = pairs[:, 0].sum(axis=1)
+        counts = (by_case.weight > 0) & (answers > 0)
+        answers_a_voxel = np.divide(answers, by_case.n_voxels, out=np.ones(counts.size), where=counts)
+        bins = by_case.bins
+        if self.keep_zero:
+            bins, pairs = bins[bins != ZERO_BIN], pairs[:, :, bins != ZERO_BIN]
+        predicted, marked = (pairs[:, row].sum(axis=1)[counts] / answers_a_voxel[counts] for row in (1, 2))
+
+        n_sizes = max(1, min(n_sizes, predicted.size // CASES_PER_SIZE))
+        log_size = _log_size(predicted)
+        knots = np.unique(np.quantile(log_size, (np.arange(n_sizes) + 0.5) / n_sizes))
+        near = np.zeros((counts.size, knots.size))
+        near[counts] = _near(log_size, knots)
+        self.sizes_ = tuple(np.exp(knots).tolist())
+        self.maps_ = tuple(
+            self._isotonic(source.grid, bins, np.tensordot(share * by_case.weight, pairs, axes=1)) for share in near.T
+        )
+        weight, prob_sum, _ = np.tensordot(counts.astype(np.float64), pairs, axes=1)
+        prob = np.clip(np.divide(prob_sum, weight, out=np.zeros(weight.size), where=weight > 0), 0.0, 1.0)
+        own = np.zeros(counts.size)
+        for share, fitted in zip(near.T, self.maps_, strict=True):
+            own += share * (pairs[:, 0] @ fitted(prob)) / answers_a_voxel
+        own = own[counts]
+        self.volume_share_ = self._share(predicted, own, marked)
+        return self._map_of_size(float(np.exp(np.median(log_size))))
+
+    def _isotonic(self, grid: ProbabilityGrid, bins: NDArray[np.int64], sums: FloatArray) -> PiecewiseLinearMap:
+        used = sums[0] > 0
+        pooled = PooledResponses(bins[used], *(row[np.newaxis, used] for row in sums))
+        source = Source(grid, pooled, 0.0)
+        return fit_isotonic(source, None, binning="grid", n_bins=2, keep_zero=self.keep_zero)
+
+    def _share(self, predicted: FloatArray, own: FloatArray, marked: FloatArray) -> float:
+        """The share of the predicted volumes that makes the least absolute error, clipped to [0, 1]: a weighted median."""
+        if self.volume != "blend":
+            return float(self.volume == "segmenter")
+        apart = predicted - own
+        told = np.abs(apart) > 1e-9 * np.abs(predicted)
+        if predicted.size < CASES_PER_SIZE or not told.any():
+            return 0.0
+        ratio = (marked[told] - own[told]) / apart[told]
+        order = np.argsort(ratio)
+        mass = np.cumsum(np.abs(apart[told])[order])
+        median = ratio[order][np.searchsorted(mass, mass[-1] / 2)]
+        return float(np.clip(median, 0.0, 1.0))
+
+    def fit_source(
+        self, source: Source, names: Sequence[str], rater_weight: ArrayLike | None = None, cases: Sequence[str] = ()
+    ) -> Self:
+        """Fit to the sums of each case; those of a cohort, which are large, are not kept."""
+        super().fit_source(source, names, rater_weight, cases)
+        if cases:
+            self._forget()
+        return self
+
+    def partial_fit(
+        self, probs: ArrayLike, raters: Any, *, rater_weight: ArrayLike | None = None, **options: Any
+    ) -> Self:
+        """Add one case, or the cases that ``groups=`` tells apart, and fit again; ``options`` are those of ``fit``.
+
+        Raises
+        ------
+        ValueError
+            After ``fit_tally``, ``fit_cases`` or ``load``, which keep no sums of cases to add to.
+        """
+        before: Source | None = getattr(self, "_seen", None)
+        if before is None and hasattr(self, "map_"):
+            msg = "partial_fit cannot go on from fit_tally, fit_cases or a loaded file; fit all cases together."
+            raise ValueError(msg)
+        source, names = self._collect(probs, raters, grid=None if before is None else before.grid, **options)
+        if before is not None:
+            rule = options.get("case_weight") or self.case_weight
+            source = self._merged(rule, before, source)
+        return self.fit_source(source, names, rater_weight)
+
+    def _collect(
+        self,
+        probs: ArrayLike,
+        raters: Any,
+        *,
+        roi: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        case_weight: str | None = None,
+        **options: Any,
+    ) -> tuple[Source, tuple[str, ...]]:
+        if groups is None:
+            options |= {"sample_weight": sample_weight, "case_weight": "voxels"}  # one case: no weights of cases
+            return super()._collect(probs, raters, roi=roi, **options)
+        if sample_weight is not None:
+            msg = "sample_weight cannot be given with groups: the volume of a case is a count of voxels."
+            raise ValueError(msg)
+        case, shape = np.asarray(groups), np.shape(probs)
+        if case.shape not in (shape, shape[:1]):
+            msg = f"groups must have the shape of probs, {shape}; got {case.shape}."
+            raise ValueError(msg)
+        case = np.broadcast_to(case.reshape(case.shape + (1,) * (len(shape) - case.ndim)), shape)
+        inside = np.ones(shape, dtype=bool) if roi is None else np.asarray(roi, dtype=bool)
+        if inside.shape != shape:
+            msg = f"roi must have the shape of probs, {shape}; got {inside.shape}."
+            raise ValueError(msg)
+        parts = [
+            super(CaseAdaptiveCalibrator, self)._collect(
+                probs, raters, roi=inside & (case == name), case_weight="voxels", **options
+            )
+            for name in np.unique(case)
+        ]
+        rule = self.case_weight if case_weight is None else case_weight
+        return self._merged(rule, *(source for source, _ in parts)), parts[0][1]
+
+    def _merged(self, rule: str | ArrayLike, *sources: Source) -> Source:
+        """The cases of several sources side by side."""
+        parts = [p for s in sources for p in ([s.pooled] if s.by_case is None else s.by_case.parts())]
+        by_case = CaseSums.of_parts(parts, np.ones(len(parts)))
+        looked_at = by_case.bins != ZERO_BIN if self.keep_zero else by_case.bins >= 0
+        weight = check_case_weight(rule, by_case.sums[:, 0][:, :, looked_at].sum(axis=-1).max(axis=1))
+        total = np.tensordot(weight, by_case.sums, axes=1)
+        counts = [sum(getattr(s, name) for s in sources) for name in ("n_voxels", "n_zeros")]
+        pooled = PooledResponses(by_case.bins, *total)
+        return Source(sources[0].grid, pooled, counts[0], n_zeros=counts[1], by_case=by_case.weighted(weight))
+
+    # Using the maps ---------------------------------------------------------------------------------------------------
+
+    def _map_of_size(self, size: float) -> PiecewiseLinearMap:
+        near = _near(_log_size(np.array([size])), np.log(self.sizes_))[0]
+        used = np.flatnonzero(near)
+        return self.maps_[used[0]] if used.size == 1 else mean_of_maps([self.maps_[j] for j in used], near[used])
+
+    def map_of_case(self, prob: FloatArray, count: FloatArray) -> Callable[[ArrayLike], NDArray[Any]]:
+        """The map of the case that has ``count`` voxels at each ``prob``; parameters as for ``VoteCalibrator``."""
+        check_is_fitted(self, "map_")
+        size = float(count @ prob)
+        fitted = self._map_of_size(size)
+        if self.volume_share_ == 0:
+            return fitted
+        calibrated = fitted(prob)
+        target = self.volume_share_ * size + (1 - self.volume_share_) * float(count @ calibrated)
+        return CaseMap(fitted, _power_to_sum(calibrated, count, target))
+
+    def transform(self, probs: ArrayLike) -> NDArray[Any]:
+        """Calibrated probabilities of one whole case, in the shape and float dtype of ``probs``.
+
+        Its volume is kept to the resolution of the tally's bins, about a thousandth; NaN stays NaN and adds nothing to it.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For values outside [0, 1].
+        """
+        check_is_fitted(self, "map_")
+        self._remember_columns(probs, reset=False)
+        case = self._to_probs(probs)
+        return self.map_of_case(*_histogram(case))(case)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "sizes": list(self.sizes_),
+            "maps": [fitted.to_dict() for fitted in self.maps_],
+            "volume_share": self.volume_share_,
+        }
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        maps = tuple(map_from_dict(values) for values in state["maps"])
+        self.sizes_ = tuple(float(size) for size in state["sizes"])
+        self.volume_share_ = float(state["volume_share"])
+        ascending = bool(np.all(np.diff(self.sizes_) > 0)) and len(maps) == len(self.sizes_) > 0
+        if not (ascending and 0 <= self.volume_share_ <= 1 and all(isinstance(m, PiecewiseLinearMap) for m in maps)):
+            msg = "sizes, maps and volume_share do not fit together"
+            raise ValueError(msg)
+        self.maps_ = maps  # type: ignore[assignment]
+
+
+def _check_n_sizes(n_sizes: object) -> int:
+    if isinstance(n_sizes, bool) or not isinstance(n_sizes, int | np.integer) or n_sizes < 1:
+        msg = f"n_sizes must be a whole number of at least 1; got {n_sizes!r}."
+        raise ValueError(msg)
+    return int(n_sizes)
+
+
+def _log_size(size: FloatArray) -> FloatArray:
+    """Below one voxel all sizes are alike."""
+    logarithm: FloatArray = np.log(np.maximum(size, 1.0))
+    return logarithm
+
+
+def _near(log_size: FloatArray, knots: FloatArray) -> FloatArray:
+    """How much each case takes of each knot's map, linear between two knots; shape (n_cases, n_knots), rows sum to 1."""
+    near: FloatArray = np.stack([np.interp(log_size, knots, row) for row in np.eye(knots.size)], axis=1)
+    return near
+
+
+def _power_to_sum(values: FloatArray, count: FloatArray, target: float) -> float:
+    """The power to which ``values`` must be raised to sum to ``target``, within [1/64, 64]."""
+    with np.errstate(divide="ignore"):
+        log_values = np.log(values)
+    low, high = -np.log(LARGEST_POWER), np.log(LARGEST_POWER)
+    for _ in range(48):
+        middle = (low + high) / 2
+        if float(count @ np.exp(np.exp(middle) * log_values)) > target:
+            low = middle
+        else:
+            high = middle
+    return float(np.exp((low + high) / 2))
+
+
+def _histogram(probs: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Mean probability and number of voxels in each occupied bin of the standard grid; NaN and masked voxels are left out."""
+    known = np.ma.filled(probs, np.nan) if np.ma.isMaskedArray(probs) else probs
+    flat, grid = np.ravel(check_probs(known), order="K"), ProbabilityGrid.standard()
+    count, total = np.zeros((2, grid.n_bins))
+    for start in range(0, flat.size, CHUNK):
+        part = flat[start : start + CHUNK]
+        bins = grid.locate(part)
+        good = bins >= 0
+        count += np.bincount(bins[good], minlength=grid.n_bins)
+        total += np.bincount(bins[good], part[good].astype(np.float64), grid.n_bins)
+    used = count > 0
+    return np.clip(total[used] / count[used], 0.0, 1.0), count[used]
