@@ -22,7 +22,8 @@ from sklearn.utils.validation import check_array
 
 from mrcalib import calibrators
 
-NAMES = [name for name in calibrators.__all__ if name != "VoteCalibrator"]
+NO_METHOD = ("CountCalibrator", "OneVsRestCalibrator", "VoteCalibrator")
+NAMES = [name for name in calibrators.__all__ if name not in NO_METHOD]
 every = pytest.mark.parametrize("name", NAMES)
 pytestmark = pytest.mark.filterwarnings("ignore::mrcalib.exceptions.SaturationWarning")  # the suite's tables are tiny
 
@@ -56,6 +57,10 @@ class AnyIdentity(AnyTable, calibrators.IdentityCalibrator):
     pass
 
 
+class AnyCaseAdaptive(AnyTable, calibrators.CaseAdaptiveCalibrator):
+    """The suite's table is one case, to whose parts the map is the same as long as there are too few cases to adapt."""
+
+
 class AnyMHR(AnyTable, calibrators.MHRIsotonicCalibrator):
     pass
 
@@ -84,6 +89,14 @@ class AnyHistogram(AnyTable, calibrators.HistogramBinningCalibrator):
     pass
 
 
+class AnyOrdinal(AnyTable, calibrators.OrdinalCalibrator):
+    pass
+
+
+class AnyBetaBinomial(AnyTable, calibrators.BetaBinomialCalibrator):
+    pass
+
+
 ADAPTED = [
     AnyIdentity(),
     AnyMHR(),
@@ -95,6 +108,9 @@ ADAPTED = [
     AnyPlatt(),
     AnyBeta(),
     AnyHistogram(),
+    AnyCaseAdaptive(),
+    AnyOrdinal(),
+    AnyBetaBinomial(),
 ]
 CANNOT_DO_IN_PIECES = dict.fromkeys(
     ("check_n_features_in_after_fitting", "check_fit_score_takes_y"), "partial_fit refuses binning='exact', by design"

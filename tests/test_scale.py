@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mrcalib import Case, Cohort, ProbabilityGrid, tally, tally_cases
 from mrcalib.io import LoadOptions
-from mrcalib.scale import tally_case
+from mrcalib.scale import reading_of, tally_case
 
 
 def volume(seed):
@@ -140,6 +143,9 @@ def test_a_changed_case_is_tallied_again_and_only_that(on_disk, tmp_path, what):
         {"grid": ProbabilityGrid(edges=(0.3,))},
         {"options": LoadOptions(positive=(1,))},
         {"options": LoadOptions(check_agreement=False)},
+        {"options": LoadOptions(weights=(1.0,))},
+        {"options": LoadOptions(merge="max")},
+        {"options": LoadOptions(coarse_threshold=0.25)},
         {"invalid": "drop"},
     ],
     ids=str,
@@ -150,6 +156,64 @@ def test_cases_are_tallied_again_when_it_is_done_otherwise(on_disk, tmp_path, op
     again = tally_cases(on_disk, checkpoints=tmp_path / "tallies", progress=log, **options)
     assert set(log.seen.values()) == {"tallied"}
     assert equal(again, tally_cases(on_disk, **options))
+
+
+def with_coarse(cases, folder):
+    """The cases with a coarse mask of the first half of the volume."""
+    coarse = np.zeros((6, 5, 4), np.uint8)
+    coarse[:3] = 1
+    np.save(folder / "coarse.npy", coarse)
+    return [replace(case, coarse=folder / "coarse.npy") for case in cases]
+
+
+def test_recalls_are_the_same_when_nothing_is_read_again(on_disk, tmp_path):
+    cases = with_coarse(on_disk, tmp_path)
+    options = LoadOptions(margin_mm=1.0, outside="zero")
+    first, again, log = {}, {}, Log()
+    tally_cases(cases, options=options, checkpoints=tmp_path / "tallies", recalls=first)
+    tally_cases(cases, options=options, checkpoints=tmp_path / "tallies", recalls=again, progress=log)
+    assert set(log.seen.values()) == {"unchanged"}
+    assert first == again
+    masks = volume(1)[1]
+    union = masks.any(axis=0)
+    assert first["case1"].union == union[:4].sum() / union.sum()
+    assert first["case1"].per_rater == tuple(m[:4].sum() / m.sum() for m in masks)
+
+
+def test_cases_without_a_region_have_no_recall(on_disk, tmp_path):
+    for _ in range(2):
+        recalls = {}
+        tally_cases(on_disk, checkpoints=tmp_path / "tallies", recalls=recalls)
+        assert recalls == {}
+
+
+@pytest.mark.parametrize(
+    "options", [{"margin_mm": 1.0}, {"outside": "zero"}, {"coarse_threshold": 0.9}, {"pooling": "logit-mean"}], ids=str
+)
+def test_regions_made_otherwise_are_tallied_again(on_disk, tmp_path, options):
+    cases = with_coarse(on_disk, tmp_path)
+    tally_cases(cases, checkpoints=tmp_path / "tallies")
+    log = Log()
+    again = tally_cases(cases, checkpoints=tmp_path / "tallies", progress=log, options=LoadOptions(**options))
+    assert set(log.seen.values()) == {"tallied"}
+    assert equal(again, tally_cases(cases, options=LoadOptions(**options)))
+
+
+def test_how_cases_were_read_is_told_as_json():
+    told = reading_of([case(0), case(1, roi=np.ones((6, 5, 4), np.uint8))], LoadOptions(foreground=(1, 2), merge="max"))
+    assert json.loads(json.dumps(told)) == {
+        "pooling": "mean",
+        "weights": None,
+        "values": "probabilities",
+        "foreground": [1, 2],
+        "merge": "max",
+        "coarse_threshold": 0.5,
+        "margin_mm": 0.0,
+        "outside": "ignore",
+        "members": [1],
+        "roi": True,
+        "coarse": False,
+    }
 
 
 def test_a_file_that_moved_is_still_the_same_case(on_disk, tmp_path):

@@ -496,6 +496,14 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "map_")
         return self.map_
 
+    def map_for(self, probs: ArrayLike) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
+        """The map of the case whose voxels these are, all of them that count: ``map_`` where one map serves all cases.
+
+        ``map_for(probs[roi])(probs)`` calibrates a whole image by what is seen in its region of interest.
+        """
+        check_is_fitted(self, "map_")
+        return self.map_
+
     def __call__(self, probs: ArrayLike) -> NDArray[Any]:
         """The same as ``transform``, for volumes: ``calibrated = calibrator(volume)``."""
         return self.transform(probs)

@@ -16,7 +16,7 @@ from mrcalib.exceptions import SaturationWarning, warn_caller
 from mrcalib.maps import CalibrationMap, PiecewiseLinearMap
 from mrcalib.responses import PooledResponses
 
-__all__ = ["BINNINGS", "EXACT_GRID_BITS", "Binning", "fit_isotonic", "isotonic", "warn_if_saturated"]
+__all__ = ["BINNINGS", "EXACT_GRID_BITS", "Binning", "fit_isotonic", "isotonic", "map_of_blocks", "warn_if_saturated"]
 
 FloatArray = NDArray[np.float64]
 Binning = Literal["grid", "exact", "equal-mass", "equal-votes"]
@@ -56,15 +56,17 @@ def fit_isotonic(
     else:
         pooled = source.pooled
     prob, weight, response = pooled.mean_response(rater_weight)
-    fitted = isotonic(response, weight)
-    ends = np.flatnonzero(np.diff(fitted) != 0)
-    knots = np.unique(np.concatenate([[0], ends, ends + 1, [fitted.size - 1]]))
-    fitted_map = PiecewiseLinearMap(
-        prob[knots], np.maximum.accumulate(np.clip(fitted[knots], 0, 1)), keep_zero=keep_zero
-    )
+    fitted_map = map_of_blocks(prob, isotonic(response, weight), keep_zero=keep_zero)
     if binning in ("equal-mass", "equal-votes"):
         warn_if_saturated(fitted_map, source.pooled, rater_weight)
     return fitted_map
+
+
+def map_of_blocks(prob: FloatArray, fitted: FloatArray, *, keep_zero: bool) -> PiecewiseLinearMap:
+    """The map that takes the fitted values at these probabilities, with knots at both ends of each block only."""
+    ends = np.flatnonzero(np.diff(fitted) != 0)
+    knots = np.unique(np.concatenate([[0], ends, ends + 1, [fitted.size - 1]]))
+    return PiecewiseLinearMap(prob[knots], np.maximum.accumulate(np.clip(fitted[knots], 0, 1)), keep_zero=keep_zero)
 
 
 def _bins_to_open(

@@ -278,6 +278,11 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         target = self.volume_share_ * size + (1 - self.volume_share_) * float(count @ calibrated)
         return CaseMap(fitted, _power_to_sum(calibrated, count, target))
 
+    def map_for(self, probs: ArrayLike) -> Callable[[ArrayLike], NDArray[Any]]:
+        """The map of the case whose voxels these are, all of them that count."""
+        check_is_fitted(self, "map_")
+        return self.map_of_case(*_histogram(probs))
+
     def transform(self, probs: ArrayLike) -> NDArray[Any]:
         """Calibrated probabilities of one whole case, in the shape and float dtype of ``probs``.
 
@@ -293,7 +298,7 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         check_is_fitted(self, "map_")
         self._remember_columns(probs, reset=False)
         case = self._to_probs(probs)
-        return self.map_of_case(*_histogram(case))(case)
+        return self.map_for(case)(case)
 
     def _state(self) -> dict[str, Any]:
         return {

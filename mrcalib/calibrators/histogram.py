@@ -28,7 +28,7 @@ class HistogramBinningCalibrator(VoteCalibrator):
     strategy : {"uniform", "equal-mass"}, default="uniform"
         Bins of equal width, or of equally many voxels (to the grid's resolution; equal probabilities are never split).
     keep_zero : bool, default=False
-        Leave an exact 0 at 0.
+        Exact zeros are voxels that were not looked at: they stay 0 and do not enter the fit.
     case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="voxels"
 
     Examples

@@ -32,10 +32,10 @@ class MHRIsotonicCalibrator(IsotonicVoteCalibrator):
     n_bins : int, default=250
         Number of bins of equal mass or votes; equal probabilities are never split, so there may be fewer.
     keep_zero : bool, default=False
-        Leave an exact 0 at 0.
+        Exact zeros are voxels that were not looked at: they stay 0 and do not enter the fit.
     case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="voxels"
         How cases count in ``fit_cases``, ``fit_tally`` (and, with ``groups=``, in ``fit``): by their voxels, so that large
-        cases dictate, or equally.
+        cases dictate, or equally (with ``keep_zero`` by their voxels above 0 only).
 
     Attributes
     ----------

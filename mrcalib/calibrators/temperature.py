@@ -25,7 +25,7 @@ class TemperatureScalingCalibrator(VoteCalibrator):
     clip : float, default=2**-24
         float32's resolution below 1.
     keep_zero : bool, default=False
-        Leave an exact 0 at 0.
+        Exact zeros are voxels that were not looked at: they stay 0 and do not enter the fit.
     case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="voxels"
 
     Attributes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["METHODS", "METRICS", "PROTOCOLS"]
+__all__ = ["COMPARED_PROTOCOLS", "LAYOUTS", "METHODS", "METRICS", "PAPER_METHODS", "PROTOCOLS"]
 
 METHODS = (
     "none",
@@ -10,12 +10,14 @@ METHODS = (
     "hard-label",
     "MHR",
     "MHR, cases equal",
+    "case-adaptive",
     "TwinTrack (250 bins)",
     "temperature",
     "Platt",
     "beta",
     "histogram (15 bins)",
 )
+PAPER_METHODS = ("single-rater (250 bins)", "hard-label (250 bins)")
 METRICS = (
     "mr_ece",
     "mean_rater_ece",
@@ -37,4 +39,6 @@ METRICS = (
     "volume_error",
     "auc_majority",
 )
-PROTOCOLS = ("curvas-pdacvi",)
+LAYOUTS = ("curvas-2024", "curvas-pdacvi", "qubiq", "lidc")
+PROTOCOLS = ("curvas-pdacvi", "curvas-2024", "qubiq")
+COMPARED_PROTOCOLS = ("curvas-pdacvi", "qubiq")  # those that score masks

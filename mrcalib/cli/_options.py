@@ -13,12 +13,15 @@ __all__ = [
     "add_common",
     "add_invalid",
     "add_jobs",
+    "below_one",
     "command",
     "count",
     "fraction",
+    "millimetres",
     "name_of",
     "numbers",
     "spacing",
+    "weights",
 ]
 
 
@@ -123,6 +126,42 @@ def numbers(text: str) -> tuple[int, ...]:
         values = (-1,)
     if min(values) < 0:
         msg = f"expected whole numbers such as 1 or 1,2; got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return values
+
+
+def below_one(text: str) -> float:
+    """A number from 0 on, below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        msg = f"expected a number from 0 on, below 1; got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def millimetres(text: str) -> float:
+    """A length from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        msg = f"expected a length in mm, such as 20; got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def weights(text: str) -> tuple[float, ...]:
+    """Positive numbers, with commas between them."""
+    try:
+        values = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < float("inf") for value in values):
+        msg = f"expected positive numbers such as 2,1,1; got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return values
 

@@ -12,20 +12,31 @@ _Option: TypeAlias = str | Callable[[re.Match[str]], str]
 _PYTHON: tuple[tuple[str, _Option], ...] = (
     (r"pass check_agreement=False \(LoadOptions\)", "pass --no-agreement-check"),
     (r"invalid=['\"](\w+)['\"]", r"--invalid \1"),
-    (r"pass scipy\.special\.expit\(logits\)", "write their sigmoid (softmax) to the files instead"),
+    (r"pass scipy\.special\.expit\(logits\) \(of files: LoadOptions\(values='logits'\)\)", "give --logits"),
+    (r"[Rr]ead it with values='probabilities'", "Leave out --logits"),
+    (r"\bmerge='(\w+)'", r"--merge \1"),
+    (r"\boutside='(\w+)'", r"--outside \1"),
+    (r"\bcoarse_threshold=(\S+?)(?=[),.;]*(?:\s|$))", r"--coarse-threshold \1"),
+    (r"\bmargin_mm=(\S+?)(?=[),.;]*(?:\s|$))", r"--margin \1"),
+    (r"\bweights=\(([^()]*?),?\)", lambda m: f"--weights {m[1].replace(', ', ',')}"),
     (r"\bforeground=None\b", "none"),
     (r"\b(foreground|positive)=\(?(\d+(?:, \d+)*),?\)?", lambda m: f"--{m[1]} {m[2].replace(', ', ',')}"),
     (
         r"mask them with roi=",
-        "in an ensemble also what is outside [0, 1] in a member: are they logits? If not, leave them out with --roi",
+        "in an ensemble also what is outside [0, 1] in a member: are they logits? Then give --logits. If not, leave them "
+        "out with --roi",
     ),
-    (r"\bgroup=(['\"])", r"--group \1"),
+    (r"\b(group|probs|layout|split|task)=(['\"])", r"--\1 \2"),
     (r"\bcv=(\d+)", r"--cv \1"),
     (
         r"\(a column of the manifest, or Case\(spacing=\.\.\.\)\)",
         "(--spacing, or a column 'spacing' of the manifest)",
     ),
     (r"use fit or fit_cases, or binning='grid' on tallies", "use --binning grid"),
+    (r"\babsent='(\w+)'", r"--absent \1"),
+    (r"\bcrowds='drop'", "--drop-crowds"),
+    (r"\benclose=True", "--enclose"),
+    (r"Use clip\(\) if that is meant", "Give --clip if that is meant"),
 )
 _WORDS = tuple((re.compile(python), option) for python, option in _PYTHON)
 

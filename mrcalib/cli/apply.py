@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from mrcalib._version import __version__
 from mrcalib.cli._cases import each_case
+from mrcalib.cli._classes import add_classes
 from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._files import file_name, to_json, write_json
-from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
+from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, check_region, load_options_of
 from mrcalib.cli._options import add_common, add_jobs, command
+from mrcalib.cli._reading import tell_differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +43,12 @@ _EXAMPLES = """\
 
   # an ensemble of nnU-Net exports, pooled as it was for the fit; 0 outside the organ
   mrcalib apply calibrator.json --probs 'fold_{member}/{case}.npz' --roi 'organs/{case}.nii.gz' --outside zero -o calibrated
+
+  # a two-stage segmenter: 0 beyond 20 mm from its coarse segmentation (column 'coarse' of the table)
+  mrcalib apply calibrator.json --manifest new.csv --margin 20 --outside zero -o calibrated
+
+  # several organs: a map for each class, and a label map
+  mrcalib apply organs.json new/*.npz -o calibrated --argmax
 """
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd", ".npy", ".npz")
 
@@ -66,14 +74,8 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_inputs(parser, raters=False)
     add_reading(parser, raters=False)
+    add_several(parser)
     how = parser.add_argument_group("how they are calibrated")
-    how.add_argument(
-        "--outside",
-        choices=("calibrated", "zero"),
-        default="calibrated",
-        help="voxels outside the ROI: calibrated like all others, or set to 0 (default: %(default)s). A calibrator that "
-        "was fitted inside a ROI knows nothing of what lies outside",
-    )
     how.add_argument(
         "--invalid",
         choices=("raise", "keep"),
@@ -102,6 +104,26 @@ def add_parser(subparsers: Subparsers) -> None:
     add_common(parser)
 
 
+def add_several(parser: argparse.ArgumentParser) -> None:
+    """The options of calibrators of several classes."""
+    group = parser.add_argument_group(
+        "several classes",
+        "A calibrator of fit --classes makes {case}_{class}SUFFIX of each multi-channel map: the expected fraction of raters\n"
+        "who give the voxel this label. Fractions of all classes may exceed 1 together where their maps contradict each other.",
+    )
+    add_classes(group, more=" (default: as fitted; needed only where channels differ from those)")
+    group.add_argument(
+        "--normalize",
+        action="store_true",
+        help="also write {case}_{class}_normalizedSUFFIX: divided by the sum of classes where that exceeds 1",
+    )
+    group.add_argument(
+        "--argmax",
+        action="store_true",
+        help="also write {case}_labelsSUFFIX: the label that is most probable (background 0 is what classes leave of 1)",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """A case and the file that it becomes."""
@@ -121,7 +143,16 @@ def run(args: argparse.Namespace) -> int:
     console: Console = args.console
     calibrator = mrcalib.load(args.calibrator)
     digest = hashlib.sha256(args.calibrator.read_bytes()).hexdigest()
+    if isinstance(calibrator, mrcalib.OneVsRestCalibrator):
+        from mrcalib.cli._classes_apply import Tools, run_classes
+
+        return run_classes(args, calibrator, digest, _cases(args), Tools(_files, _read_sidecar, _checked))
+    given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
+    if given:
+        msg = f"{given[0]} needs a calibrator of several classes; {args.calibrator} is of one. Fit it with --classes."
+        raise UsageError(msg)
     jobs = {job.case.id: job for job in _jobs(args)}
+    tell_differences(calibrator.provenance_, [job.case for job in jobs.values()], args, console)
 
     def work(case: Case) -> tuple[str, str]:
         status = _make(jobs[case.id], calibrator, digest, args)
@@ -146,16 +177,19 @@ def run(args: argparse.Namespace) -> int:
     return BAD_DATA if failures else OK
 
 
-def _jobs(args: argparse.Namespace) -> list[_Job]:
-    """What is to be made; UsageError where outputs would meet inputs or each other."""
+def _cases(args: argparse.Namespace) -> list[Case]:
     cases = (
         _input_files(args)
         if args.inputs
         else [replace(case, raters={}, image=None, vessels=None) for case in cases_of(args)]
     )
-    if args.outside == "zero" and any(case.roi is None for case in cases):
-        msg = "--outside zero needs to know what is inside: give --roi, or a column 'roi' in the manifest."
-        raise UsageError(msg)
+    check_region(cases, args)
+    return cases
+
+
+def _jobs(args: argparse.Namespace) -> list[_Job]:
+    """What is to be made; UsageError where outputs would meet inputs or each other."""
+    cases = _cases(args)
     if args.out.name.lower().endswith(_SUFFIXES) and not args.out.is_dir():
         if len(cases) != 1:
             msg = f"-o {args.out} is one file, but there are {len(cases)} cases; give a folder."
@@ -179,7 +213,7 @@ def _jobs(args: argparse.Namespace) -> list[_Job]:
 
 def _input_files(args: argparse.Namespace) -> list[Case]:
     """A case for each file, named after it."""
-    others = [f"--{name}" for name in ("manifest", "probs") if getattr(args, name)]
+    others = [f"--{name}" for name in ("manifest", "data", "probs") if getattr(args, name)]
     if others:
         msg = f"INPUT files and {', '.join(others)} exclude each other."
         raise UsageError(msg)
@@ -187,8 +221,10 @@ def _input_files(args: argparse.Namespace) -> list[Case]:
 
     def case(path: Path) -> Case:
         name = _stem(path)
-        roi = Path(args.roi.replace("{case}", name)) if args.roi else None
-        return Case(name, path, {}, roi=roi, spacing=args.spacing)
+        roi, coarse = (
+            Path(template.replace("{case}", name)) if template else None for template in (args.roi, args.coarse)
+        )
+        return Case(name, path, {}, roi=roi, coarse=coarse, spacing=args.spacing)
 
     return [case(path) for path in args.inputs]
 
@@ -197,7 +233,7 @@ def _files(case: Case) -> list[Path]:
     """What a case is read from."""
     from mrcalib.io.readers import companions
 
-    named = [Path(source) for source in (*case.members, case.roi) if source is not None]  # type: ignore[arg-type]
+    named = [Path(source) for source in (*case.members, case.roi, case.coarse) if source is not None]  # type: ignore[arg-type]
     return named + [other for path in named if path.is_file() for other in companions(path)]
 
 
@@ -224,9 +260,7 @@ def _make(job: _Job, calibrator: VoteCalibrator, digest: str, args: argparse.Nam
     made_of = {
         "inputs_sha256": job.case.fingerprint(),
         "calibrator_sha256": digest,
-        "pooling": args.pooling,
-        "foreground": list(args.foreground or []),
-        "outside": args.outside,
+        "reading": load_options_of(args).to_dict(),
         "invalid": args.invalid,
     }
     if not args.overwrite and job.target.exists():
@@ -237,9 +271,9 @@ def _make(job: _Job, calibrator: VoteCalibrator, digest: str, args: argparse.Nam
         if before.get("made_of") == made_of:
             return "unchanged"
     loaded = job.case.load(options=load_options_of(args))
-    calibrated = calibrator(_checked(loaded, invalid=args.invalid))
-    if args.outside == "zero":
-        calibrated[~loaded.roi] = 0  # type: ignore[operator]
+    good = _checked(loaded, invalid=args.invalid)
+    seen = good if loaded.roi is None else good[loaded.roi]
+    calibrated = loaded.calibrated_by(lambda _: calibrator.map_for(seen)(good))
     job.sidecar.unlink(missing_ok=True)
     write_probability(job.target, calibrated, loaded.geometry)
     content = {
@@ -276,6 +310,6 @@ def _checked(loaded: LoadedCase, *, invalid: str) -> NDArray[np.floating]:
     between = f", from {known.min():g} to {known.max():g}" if known.size else ""
     msg = (
         f"{np.count_nonzero(~good):,} of {probs.size:,} voxels are NaN or outside [0, 1]{between}; of an ensemble, "
-        "in a member. If these are logits, write their sigmoid (softmax) instead; --invalid keep writes NaN there."
+        "in a member. If these are logits, give --logits; --invalid keep writes NaN there."
     )
     raise ValueError(msg)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcalib.cli._cases import tally
+from mrcalib.cli._classes import add_classes
 from mrcalib.cli._console import Console
+from mrcalib.cli._data import choose_classes
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._figures import require_matplotlib
 from mrcalib.cli._files import to_json
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from mrcalib.calibrators import VoteCalibrator
     from mrcalib.cli._options import Subparsers
     from mrcalib.io import Case
+    from mrcalib.roi import RoiRecall
 
 __all__ = ["add_parser", "run"]
 
@@ -32,7 +36,11 @@ _EXAMPLES = """\
   mrcalib fit --manifest cases.csv -o calibrator.json
   mrcalib fit --manifest cases.csv --method MHR --binning exact --case-weight equal -o exact.json --figure map.png
   mrcalib fit --probs 'preds/{case}.nii.gz' --raters 'masks/{case}_{rater}.nii.gz' --method temperature -o t.json
+
+  # several organs of one multi-class segmenter: all channels in each probability file, all labels in each mask
+  mrcalib fit --manifest organs.csv --classes pancreas=1,kidney=2,liver=3 -o organs.json
 """
+BEST, PLAIN = "case-adaptive", "MHR, cases equal"
 _AT = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
@@ -50,12 +58,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_inputs(parser)
     add_reading(parser)
     method = parser.add_argument_group("what is fitted")
+    add_classes(method, more=". All go into one file; with --tallies FOLDER each class's are in FOLDER/NAME")
     method.add_argument(
         "--method",
         type=name_of("method", METHODS),
-        default="MHR",
         metavar="METHOD",
-        help=f"(default: %(default)s) {'; '.join(METHODS)}",
+        help=f"(default: {BEST}, which was best or tied on most metrics where methods were compared; {PLAIN!r} if --binning or "
+        f"--n-bins is given) {'; '.join(METHODS)}",
     )
     method.add_argument(
         "--binning",
@@ -67,11 +76,16 @@ def add_parser(subparsers: Subparsers) -> None:
     method.add_argument(
         "--rater", metavar="RATER", help="of single-rater: name, or position from 0 (default: the first)"
     )
-    method.add_argument("--keep-zero", action="store_true", help="leave an exact 0 at 0")
+    method.add_argument(
+        "--keep-zero",
+        action="store_true",
+        help="an exact 0 stays 0 and does not enter the fit: not looked at (default: only with --outside zero)",
+    )
     method.add_argument(
         "--case-weight",
         choices=("voxels", "equal"),
-        help="how cases count: by their voxels, or equally (default: the method's own, voxels but for 'MHR, cases equal')",
+        help="how cases count: by their voxels, or equally (default: the method's own, voxels but for 'MHR, cases equal' "
+        "and 'case-adaptive')",
     )
     add_invalid(method)
     method.add_argument(
@@ -96,9 +110,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(msg)
     if args.figure:
         require_matplotlib("--figure")
+    if args.method is None:
+        args.method = PLAIN if args.binning or args.n_bins else BEST
+    choose_classes(args)
+    if args.classes:
+        from mrcalib.cli._classes_fit import run_classes
+
+        return run_classes(args, partial(_unfitted, args), lambda one, n: _summary(one, args.method, n))
     cases = cases_of(args)
     console: Console = args.console
-    calibrator, failures = _fit(_unfitted(args, cases[0].rater_names), cases, args)
+    recalls: dict[str, RoiRecall] = {}
+    calibrator, failures = _fit(_unfitted(args, cases[0].rater_names), cases, args, recalls)
     calibrator.save(args.output)
     if args.figure:
         _draw(calibrator, args)
@@ -106,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         console.show(
             to_json(
-                _summary(calibrator, args.method, n_cases) | {"written": [p for p in (args.output, args.figure) if p]}
+                _summary(calibrator, args.method, n_cases)
+                | {"written": [p for p in (args.output, args.figure) if p]}
+                | {"roi_recall": {case: told.union for case, told in recalls.items()}}
             )
         )
     else:
@@ -119,7 +143,7 @@ def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> VoteCalibrator
     """The method with the options that were given; UsageError for one that it does not have."""
     from mrcalib.study import default_methods
 
-    calibrator = default_methods()[args.method]
+    calibrator = default_methods(keep_zero=args.outside == "zero")[args.method]
     rater = args.rater
     if rater is not None and rater not in raters:
         if not (rater.isdecimal() and int(rater) < len(raters)):
@@ -139,21 +163,17 @@ def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> VoteCalibrator
             msg = f"--{name.replace('_', '-')} does not go with --method {args.method!r}."
             raise UsageError(msg)
     calibrator.set_params(**chosen)
-    if args.invalid == "drop" and calibrator._rereads():
-        msg = "--invalid drop does not go with this binning, which reads the voxels again; use --binning grid."
-        raise UsageError(msg)
     return calibrator
 
 
 def _fit(
-    calibrator: VoteCalibrator, cases: list[Case], args: argparse.Namespace
+    calibrator: VoteCalibrator, cases: list[Case], args: argparse.Namespace, recalls: dict[str, RoiRecall]
 ) -> tuple[VoteCalibrator, dict[str, Exception]]:
-    cohort, failures = tally(cases, args, checkpoints=args.tallies, grid=calibrator._grid())
-    if not calibrator._rereads():
-        return calibrator.fit_tally(cohort), failures
-    args.console.note("reading the voxels again for this binning")
+    cohort, failures = tally(cases, args, checkpoints=args.tallies, grid=calibrator._grid(), recalls=recalls)
+    if calibrator._rereads():
+        args.console.note("reading the voxels again for this binning")
     good = [case for case in cases if case.id not in failures]
-    return calibrator.fit_cases(good, options=load_options_of(args), n_jobs=args.jobs), failures
+    return calibrator._fit_tallied(good, cohort, options=load_options_of(args)), failures
 
 
 def _summary(calibrator: VoteCalibrator, method: str, n_cases: int) -> dict[str, Any]:
@@ -171,7 +191,7 @@ def _summary(calibrator: VoteCalibrator, method: str, n_cases: int) -> dict[str,
             for name, value in vars(calibrator).items()
             if name.endswith("_") and isinstance(value, float) and name != "n_voxels_"
         },
-        "map": [{"p": p, "calibrated": float(q)} for p, q in zip(_AT, calibrator(np.array(_AT)), strict=True)],
+        "map": [{"p": p, "calibrated": float(q)} for p, q in zip(_AT, calibrator.map_(np.array(_AT)), strict=True)],
     }
 
 
@@ -185,7 +205,8 @@ def _report(calibrator: VoteCalibrator, args: argparse.Namespace, n_cases: int) 
         meaning = ", above 1: the segmenter was overconfident" if name == "temperature" and value > 1 else ""
         console.show(f"{name} {value:.4g}{meaning}")
     low, high = told["reachable"]
-    console.show(f"calibrated probabilities lie between {low:.3g} and {high:.6g}\n")
+    whose = "of a case of median volume; each case has its own map, " if calibrator._tells_cases_apart() else ""
+    console.show(f"calibrated probabilities {whose}lie between {low:.3g} and {high:.6g}\n")
     console.show(table(["p", "calibrated"], [[f"{row['p']:g}", f"{row['calibrated']:.6f}"] for row in told["map"]]))
     console.show(f"\nWritten to {args.output}{f' and {args.figure}' if args.figure else ''}. To use it:")
     console.show(f"  mrcalib apply {args.output} new/*.nii.gz -o calibrated")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from mrcalib import (
     BetaCalibrator,
@@ -16,10 +19,13 @@ from mrcalib import (
     IdentityCalibrator,
     MHRIsotonicCalibrator,
     PlattCalibrator,
+    SaturationWarning,
     SingleRaterCalibrator,
     TemperatureScalingCalibrator,
     tally,
 )
+from mrcalib.io import LoadOptions
+from mrcalib.study._folds import fitted_by_fold
 
 ON_TALLIES = {
     "identity": IdentityCalibrator(),
@@ -278,11 +284,134 @@ def test_an_exact_zero_can_be_kept(voxels, name):
     probs = np.where(np.arange(6000) % 3 == 0, 0, voxels.probs).astype(np.float32)
     masks = np.where(np.arange(6000) % 50 == 0, 1.0, voxels.answers)
     free, kept = (other(ALL[name]).set_params(keep_zero=k).fit(probs, masks) for k in (False, True))
+    inside = other(ALL[name]).fit(probs, masks, roi=probs > 0)
     at = np.array([0.0, 2.0**-60, 0.3])
     assert free(at)[0] > 0
     assert kept(at)[0] == 0
-    assert kept(at)[1:] == pytest.approx(free(at)[1:])
+    assert kept(at)[1:] == pytest.approx(inside(at)[1:], abs=0)
     assert kept.reachable_[0] == 0
+    assert kept.n_voxels_ == inside.n_voxels_ < free.n_voxels_
+
+
+def fitted_in_every_way(calibrator, probs, masks):
+    """The same voxels as arrays, tally, cohort, cases, in pieces, with weights of 1, and by the study's door."""
+    half = probs.size // 2
+    pieces = [(probs[:half], masks[:, :half]), (probs[half:], masks[:, half:])]
+    grid = calibrator._grid()
+    cohort = Cohort([tally(p, m, grid=grid) for p, m in pieces])
+    cases = [Case(str(i), p, list(m)) for i, (p, m) in enumerate(pieces)]
+    yield "arrays", clone(calibrator).fit(probs, masks)
+    yield "weights", clone(calibrator).fit(probs, masks, sample_weight=np.ones(probs.size))
+    yield "cases", clone(calibrator).fit_cases(cases)
+    if calibrator._rereads():
+        return
+    yield "tally", clone(calibrator).fit_tally(cohort.tallies[0] + cohort.tallies[1])
+    yield "cohort", clone(calibrator).fit_tally(cohort)
+    yield "pieces", clone(calibrator).partial_fit(*pieces[0]).partial_fit(*pieces[1])
+    everyone = {"it": calibrator}
+    (_, _, found), *_ = fitted_by_fold(cohort, everyone, [np.arange(2)], in_sample=True)
+    yield "study", found["it"]
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n not in ("identity",)])
+def test_kept_zeros_enter_no_way_of_fitting(rng, name):
+    probs = np.where(rng.random(3000) < 0.6, 0, rng.random(3000)).astype(np.float32)
+    masks = (rng.random((3, 3000)) < 0.1 + 0.6 * probs).astype(np.uint8)
+    calibrator = other(ALL[name]).set_params(keep_zero=True)
+    expected = other(ALL[name]).fit(probs[probs > 0], masks[:, probs > 0])
+    at = np.linspace(0.001, 1, 500)
+    for way, fitted in fitted_in_every_way(calibrator, probs, masks):
+        np.testing.assert_allclose(fitted(at), expected(at), rtol=1e-12, atol=1e-15, err_msg=way)
+        assert fitted(np.zeros(1)) == 0, way
+        assert fitted.n_voxels_ == np.count_nonzero(probs), way
+
+
+def test_equal_weights_count_voxels_above_zero_where_zeros_are_kept(rng):
+    few, many = rng.random(100).astype(np.float32), rng.random(400).astype(np.float32)
+    masks = [(rng.random((2, p.size)) < p * s).astype(np.uint8) for p, s in ((few, 0.9), (many, 0.3))]
+    padded = [np.concatenate([few, np.zeros(9000, np.float32)]), np.concatenate([many, np.zeros(7, np.float32)])]
+    answers = [np.pad(m, ((0, 0), (0, p.size - m.shape[1]))) for m, p in zip(masks, padded, strict=True)]
+    kept = MHRIsotonicCalibrator(keep_zero=True, case_weight="equal")
+    by_cases = clone(kept).fit_cases(
+        [Case(str(i), p, list(m)) for i, (p, m) in enumerate(zip(padded, answers, strict=True))]
+    )
+    whole = np.concatenate(padded)
+    groups = np.repeat([0, 1], [p.size for p in padded])
+    by_arrays = clone(kept).fit(whole, np.concatenate(answers, axis=1), groups=groups)
+    weight = np.repeat([250 / 100, 250 / 400], [100, 400])
+    expected = MHRIsotonicCalibrator().fit(
+        np.concatenate([few, many]), np.concatenate(masks, axis=1), sample_weight=weight
+    )
+    at = np.linspace(0.001, 1, 300)
+    for fitted in (by_cases, by_arrays):
+        np.testing.assert_allclose(fitted(at), expected(at), rtol=1e-9)
+
+
+def test_saturation_is_judged_by_the_voxels_above_zero(rng):
+    probs = np.zeros(200_000, np.float32)
+    probs[:2000] = rng.random(2000)
+    masks = (rng.random((3, probs.size)) < probs).astype(np.uint8)
+    with pytest.warns(SaturationWarning):
+        MHRIsotonicCalibrator("equal-mass", 20).fit(probs, masks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept = MHRIsotonicCalibrator("equal-mass", 20, keep_zero=True).fit(probs, masks)
+    assert kept.reachable_[1] > 0.9
+
+
+def test_pieces_may_begin_with_zeros_only():
+    calibrator = MHRIsotonicCalibrator(keep_zero=True).partial_fit(np.zeros(5), np.zeros(5, int))
+    with pytest.raises(NotFittedError):
+        calibrator(np.array([0.5]))
+    calibrator.partial_fit(np.array([0.2, 0.8, 0.0]), np.array([0, 1, 0])).partial_fit(np.zeros(2), np.ones(2, int))
+    assert calibrator.map_ == MHRIsotonicCalibrator(keep_zero=True).fit(np.array([0.2, 0.8]), np.array([0, 1])).map_
+    assert calibrator.n_voxels_ == 2
+
+
+def test_only_zeros_leave_nothing_to_fit():
+    with pytest.raises(ValueError, match="all probabilities are exactly 0, which keep_zero=True leaves out"):
+        MHRIsotonicCalibrator(keep_zero=True).fit(np.zeros(5), np.ones(5, int))
+
+
+def test_fit_cases_goes_on_without_the_bad_cases(rng):
+    probs = [rng.random(50) for _ in range(3)]
+    masks = [(rng.random((2, 50)) < p).astype(np.uint8) for p in probs]
+    cases = [Case(f"c{i}", p, list(m)) for i, (p, m) in enumerate(zip(probs, masks, strict=True))]
+    bad = Case("bad", probs[0] + 5, list(masks[0]))
+    failures, seen = {}, {}
+    weights = [1.0, 9.0, 2.0, 3.0]
+    for binning in ("grid", "exact"):
+        fitted = MHRIsotonicCalibrator(binning).fit_cases(
+            [cases[0], bad, *cases[1:]], failures=failures, progress=seen.__setitem__, case_weight=weights
+        )
+        expected = MHRIsotonicCalibrator(binning).fit_cases(cases, case_weight=[1.0, 2.0, 3.0])
+        assert fitted.map_ == expected.map_
+        assert list(failures) == ["bad"]
+        assert seen == {"c0": "tallied", "bad": "failed", "c1": "tallied", "c2": "tallied"}
+        with pytest.raises(ValueError, match="'bad'"):
+            MHRIsotonicCalibrator(binning).fit_cases([cases[0], bad])
+
+
+@pytest.mark.parametrize("binning", ["grid", "exact", "equal-mass"])
+def test_fit_cases_drops_what_is_no_probability(rng, binning):
+    probs = rng.random(200)
+    masks = (rng.random((2, 200)) < probs).astype(np.uint8)
+    spoiled = np.append(probs, [np.nan, 1.5, -0.1])
+    answers = np.pad(masks, ((0, 0), (0, 3)), constant_values=1)
+    fitted = MHRIsotonicCalibrator(binning, 20).fit_cases([Case("A", spoiled, list(answers))], invalid="drop")
+    assert fitted.map_ == MHRIsotonicCalibrator(binning, 20).fit_cases([Case("A", probs, list(masks))]).map_
+    assert fitted.n_voxels_ == 200
+
+
+def test_provenance_records_how_cases_were_read(rng):
+    probs, mask = rng.random((4, 4)), np.eye(4, dtype=np.uint8)
+    cases = [Case("A", (probs, probs), [mask], coarse=np.ones((4, 4), np.uint8), spacing=(1.0, 1.0))]
+    told = (
+        MHRIsotonicCalibrator().fit_cases(cases, options=LoadOptions("logit-mean", margin_mm=2)).provenance_["reading"]
+    )
+    assert told["pooling"] == "logit-mean"
+    assert (told["margin_mm"], told["outside"], told["foreground"]) == (2, "ignore", None)
+    assert (told["members"], told["roi"], told["coarse"]) == ([2], False, True)
 
 
 # What is refused, and what is told ------------------------------------------------------------------------------------------

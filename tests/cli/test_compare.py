@@ -120,7 +120,7 @@ def test_logits_of_one_segmenter_are_recognised(run, data, templates):
     _respoil(path, lambda array, affine: (np.float32(8) * array - np.float32(4), affine))
     answer = run("compare", *templates, *FEW, "--no-figures", "--quiet")
     assert answer.code == 3
-    assert "if these are logits, write their sigmoid" in answer.err
+    assert "if these are logits, give --logits" in answer.err
     assert "--invalid drop" in answer.err
     assert run("compare", *templates, *FEW, "--no-figures", "--quiet", "--invalid", "drop").code == 0
 

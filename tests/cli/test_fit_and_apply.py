@@ -13,7 +13,7 @@ import mrcalib
 @pytest.fixture
 def calibrator(run, data, tmp_path):
     """A calibrator on disk."""
-    assert run("fit", "--manifest", data / "manifest.csv", "-o", "calibrator.json").code == 0
+    assert run("fit", "--manifest", data / "manifest.csv", "--method", "MHR", "-o", "calibrator.json").code == 0
     return tmp_path / "calibrator.json"
 
 
@@ -36,9 +36,37 @@ def test_fit_is_what_compare_saves(run, data, calibrator, tmp_path):
     )  # fmt: skip
     fitted, saved = mrcalib.load(calibrator), mrcalib.load(tmp_path / "results" / "calibrators" / "MHR.json")
     assert fitted.map_ == saved.map_
-    answer = run("fit", "--manifest", data / "manifest.csv", "-o", "again.json", "--tallies", "results/tallies")
+    words = "fit", "--manifest", data / "manifest.csv", "--method", "MHR", "-o", "again.json", "--tallies"
+    answer = run(*words, "results/tallies")
     assert "6 cases: 6 unchanged" in answer.err
     assert mrcalib.load(tmp_path / "again.json").map_ == fitted.map_
+
+
+def test_the_default_method_knows_the_case_and_gives_way_to_binning(run, data, tmp_path):
+    words = "fit", "--manifest", data / "manifest.csv", "-o", "c.json"
+    answer = run(*words)
+    assert "case-adaptive: CaseAdaptiveCalibrator(" in answer.out
+    assert "of a case of median volume" in answer.out
+    assert isinstance(mrcalib.load(tmp_path / "c.json"), mrcalib.CaseAdaptiveCalibrator)
+    answer = run(*words, "--binning", "equal-votes")
+    assert "MHR, cases equal: MHRIsotonicCalibrator(binning=equal-votes, case_weight=equal" in answer.out
+
+
+def test_a_case_has_the_map_of_its_region_of_interest(run, tmp_path):
+    rng = np.random.default_rng(4)
+    case = np.repeat(np.arange(40), 1000)
+    probs = (rng.random(40_000) * rng.uniform(0.1, 1, 40)[case]).astype(np.float32)
+    fitted = mrcalib.CaseAdaptiveCalibrator().fit(probs, rng.random((3, 40_000)) < probs, groups=case)
+    fitted.save(tmp_path / "c.json")
+    image = rng.random((10, 10, 10)).astype(np.float32)
+    roi = np.zeros(image.shape, np.uint8)
+    roi[:5] = 1
+    np.save(tmp_path / "p.npy", image)
+    np.save(tmp_path / "roi.npy", roi)
+    assert run("apply", "c.json", "p.npy", "--roi", "roi.npy", "-o", "out.npy").code == 0
+    written = np.load(tmp_path / "out.npy")
+    np.testing.assert_array_equal(written, fitted.map_for(image[roi == 1])(image))
+    assert not np.array_equal(written, fitted(image))
 
 
 def test_fit_takes_the_methods_own_options(run, data, tmp_path):

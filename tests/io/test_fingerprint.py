@@ -27,6 +27,7 @@ def test_the_value_is_stable_across_versions():
         Case("A", PROBS, {"1": MASK, "3": None}),
         Case("A", PROBS, {"1": MASK}),
         Case("A", PROBS, {"1": MASK, "2": None}, roi=MASK),
+        Case("A", PROBS, {"1": MASK, "2": None}, coarse=MASK),
         Case("A", PROBS, {"1": MASK, "2": None}, vessels=MASK),
         Case("A", PROBS, {"1": MASK, "2": None}, spacing=(1, 1, 1)),
     ],

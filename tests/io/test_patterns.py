@@ -87,9 +87,15 @@ def test_without_raters_the_cases_have_none(tree):
 
 
 def test_further_templates_give_one_file_a_case(tree):
-    tree("A/p", "A/r", "A/roi", "A/image", "A/vein")
-    (case,) = discover("{case}/p", "{case}/r", roi="{case}/roi", image="{case}/image", vessels="{case}/v*")
-    assert [path.name for path in (case.roi, case.image, case.vessels)] == ["roi", "image", "vein"]
+    tree("A/p", "A/r", "A/roi", "A/coarse", "A/image", "A/vein")
+    (case,) = discover(
+        "{case}/p", "{case}/r", roi="{case}/roi", coarse="{case}/coarse", image="{case}/image", vessels="{case}/v*"
+    )
+    found = [path.name for path in (case.roi, case.coarse, case.image, case.vessels)]
+    assert found == ["roi", "coarse", "image", "vein"]
+    tree("B/p", "B/r")
+    with pytest.raises(ValueError, match="1 cases have no coarse: B"):
+        discover("{case}/p", "{case}/r", coarse="{case}/coarse")
 
 
 def test_absolute_templates_work(tree):

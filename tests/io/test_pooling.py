@@ -37,3 +37,21 @@ def test_members_are_not_changed():
 def test_no_members_are_refused():
     with pytest.raises(ValueError, match="at least one ensemble member"):
         pool([], "mean")
+
+
+def test_weights_count_in_any_unit():
+    members = [np.array([0.2, 0.9]), np.array([0.6, 0.1])]
+    expected = np.array([0.3, 0.7])
+    for weights in ((3, 1), (0.75, 0.25), (300, 100)):
+        assert pool(members, "mean", weights) == pytest.approx(expected)
+    logits = [np.log(m / (1 - m)) for m in members]
+    weighted = (3 * logits[0] + logits[1]) / 4
+    assert pool(members, "logit-mean", (3, 1)) == pytest.approx(1 / (1 + np.exp(-weighted)))
+    np.testing.assert_array_equal(pool(members, "mean", (1, 1)), pool(members, "mean"))
+
+
+def test_every_member_has_a_weight():
+    with pytest.raises(ValueError, match="each ensemble member, at least 2; got 1"):
+        pool([np.zeros(1), np.zeros(1)], "mean", (1,))
+    with pytest.raises(ValueError, match="each ensemble member, 1; got 2"):
+        pool([np.zeros(1)], "mean", (1, 1))
