@@ -160,7 +160,7 @@ def test_several_classes_are_those_of_the_data_set(run, curvas_2024):
     assert Path("results/liver/calibrators/MHR.json").exists()
     answer = run("fit", *where, "--positive", "3", "--foreground", "3", "-o", "liver.json")
     assert answer.code == 0, answer.err
-    assert type(mrcalib.load("liver.json")).__name__ == "MHRIsotonicCalibrator"
+    assert type(mrcalib.load("liver.json")).__name__ == "CaseAdaptiveCalibrator"
 
 
 def test_the_protocol_of_a_data_set_is_named_and_scores_it(run, curvas_2024):

@@ -65,7 +65,9 @@ def manifest(data, rows):
 def test_one_table_drives_compare_fit_apply_and_evaluate(run, data, manifest, rows, tmp_path):
     compared = run("compare", "--manifest", manifest, *READING, *FEW, "--out", "results")
     assert compared.code == 0, compared.err
-    fitted = run("fit", "--manifest", manifest, *READING, "-o", "c.json", "--tallies", "results/tallies")
+    fitted = run(
+        "fit", "--manifest", manifest, *READING, "--method", "MHR", "-o", "c.json", "--tallies", "results/tallies"
+    )
     assert fitted.code == 0, fitted.err
     assert "6 cases: 6 unchanged" in fitted.err
     calibrator = mrcalib.load(tmp_path / "c.json")
@@ -135,7 +137,8 @@ def test_no_word_of_recall_where_the_region_holds_everything(run, manifest):
 
 @pytest.mark.parametrize("binning", ["exact", "equal-mass"])
 def test_second_passes_see_the_same_region(run, manifest, tmp_path, binning):
-    answer = run("fit", "--manifest", manifest, *READING, "--binning", binning, "--n-bins", "20", "-o", "c.json")
+    words = "--method", "MHR", "--binning", binning, "--n-bins", "20", "-o", "c.json"
+    answer = run("fit", "--manifest", manifest, *READING, *words)
     assert answer.code == 0, answer.err
     expected = mrcalib.MHRIsotonicCalibrator(binning, 20, keep_zero=True).fit_cases(
         read_manifest(manifest), options=OPTIONS
