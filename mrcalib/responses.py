@@ -40,6 +40,8 @@ class Responses:
         The same as bit masks: bit r is rater r. None for soft targets, which do not tell raters apart.
     voxel_volume : float
         Volume of one voxel, in mL; 1.0 where it is not known, and volumes are then in voxels.
+    count_probs : ndarray of shape (n_rows, K + 1), float64, or None
+        Predicted probability of each number of votes of K raters, where a method predicts one.
     """
 
     prob: FloatArray
@@ -50,6 +52,7 @@ class Responses:
     present: NDArray[np.int64] | None = None
     marked: NDArray[np.int64] | None = None
     voxel_volume: float = 1.0
+    count_probs: FloatArray | None = None
 
     @property
     def n_rows(self) -> int:
@@ -57,7 +60,7 @@ class Responses:
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> Responses:
         """The same answers at the probabilities that ``function`` makes of these."""
-        return replace(self, prob=np.asarray(function(self.prob), dtype=np.float64))
+        return replace(self, prob=np.asarray(function(self.prob), dtype=np.float64), count_probs=None)
 
     def rater(self, index: int) -> Responses:
         """The answers of one rater alone; rows where that rater is missing are left out.

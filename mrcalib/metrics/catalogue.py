@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mrcalib.metrics._metric import Metric
 from mrcalib.metrics.calibration import ece_metric
+from mrcalib.metrics.counts import count_log_loss_metric, pit_metric, rps_metric, vote_coverage_metric
 from mrcalib.metrics.overlap import majority_dice_metric, soft_dice_metric, threshold_dice_metric
 from mrcalib.metrics.proper import brier_metric, log_loss_metric
 from mrcalib.metrics.ranking import auc_metric
@@ -66,6 +67,10 @@ def get_metric(name: str) -> Metric:
         volume_crps_metric(reference="empirical"),
         volume_error_metric(),
         auc_metric(label="majority"),
+        rps_metric(),
+        count_log_loss_metric(),
+        vote_coverage_metric(),
+        pit_metric(),
     )
     metrics = {metric.name: metric for metric in (*default_metrics(), *others)}
     if name not in metrics:

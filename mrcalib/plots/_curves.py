@@ -57,6 +57,7 @@ def split_rows(rows: Responses, code: NDArray[np.intp], n_groups: int) -> list[R
             votes=rows.votes[part],
             present=None if rows.present is None else rows.present[part],
             marked=None if rows.marked is None else rows.marked[part],
+            count_probs=None if rows.count_probs is None else rows.count_probs[part],
         )
 
     return [of(part) for part in parts]

@@ -5,7 +5,7 @@
 
 from mrcalib.study._compare import compare
 from mrcalib.study._methods import default_methods, paper_methods
-from mrcalib.study._protocol import Dispute, calibrated_inside
+from mrcalib.study._protocol import Dispute
 from mrcalib.study._study import Study
 
-__all__ = ["Dispute", "Study", "calibrated_inside", "compare", "default_methods", "paper_methods"]
+__all__ = ["Dispute", "Study", "compare", "default_methods", "paper_methods"]

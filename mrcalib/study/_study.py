@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -251,24 +251,28 @@ class Study:
         return pd.DataFrame(rows, columns=["method", "metric", "kind", "difference", "low", "high", "verdict"])
 
     def trade_offs(self, reference: str | None = None, kind: Kind = "mean") -> list[str]:
-        """Sentences on methods that win on one metric and significantly lose on another against ``reference``."""
-        told = self.differences(reference, kind)
-        label = {metric.name: metric.label for metric in self.metrics}
+        """A sentence, with sizes, on each method that wins on one metric and significantly loses on another."""
         base = self.methods[0] if reference is None else reference
-        alike: dict[tuple[str, str], list[str]] = {}
-        for method in self.methods:
-            mine = told[told["method"] == method]
-            better, worse = (
-                ", ".join(label[name] for name in mine.loc[mine["verdict"] == verdict, "metric"])
-                for verdict in ("better", "worse")
-            )
-            if better and worse:
-                alike.setdefault((better, worse), []).append(method)
+        verdicts = self._verdicts(reference, kind)
         return [
-            f"{_listed(methods)} improve{'s' if len(methods) == 1 else ''} {better} over {base} "
-            f"but worsen{'s' if len(methods) == 1 else ''} {worse}."
-            for (better, worse), methods in alike.items()
+            f"{method} is better than {base} on {_changes(told['better'])} but worse on {_changes(told['worse'])}."
+            for method, told in verdicts.items()
+            if told["better"] and told["worse"]
         ]
+
+    def unharmed(self, reference: str | None = None, kind: Kind = "mean") -> tuple[str, ...]:
+        """The methods that win on some metric against ``reference`` and significantly lose on none."""
+        verdicts = self._verdicts(reference, kind)
+        return tuple(method for method, told in verdicts.items() if told["better"] and not told["worse"])
+
+    def _verdicts(self, reference: str | None, kind: Kind) -> dict[str, dict[str, dict[str, float]]]:
+        """By method and verdict: the differences, by the metric's label."""
+        label = {metric.name: metric.label for metric in self.metrics}
+        told: dict[str, dict[str, dict[str, float]]] = {}
+        for row in self.differences(reference, kind).to_dict("records"):
+            mine = told.setdefault(row["method"], {"better": {}, "worse": {}, "": {}})
+            mine[row["verdict"]][label[row["metric"]]] = row["difference"]
+        return told
 
     def to_text(self, kind: Kind = "mean") -> str:
         """The table for a terminal.
@@ -347,6 +351,7 @@ class Study:
             "intervals": [r for kind in KINDS for r in records(self.intervals(kind))],
             "differences": [r for kind in KINDS for r in records(self.differences(kind=kind))],
             "trade_offs": self.trade_offs(),
+            "unharmed": list(self.unharmed()),
         }
         if self.protocol:
             told["protocol"] = self.protocol
@@ -358,5 +363,5 @@ class Study:
         return told
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{'; '.join(names[:-1])} and {names[-1]}"
+def _changes(differences: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} ({difference:+.2g})" for label, difference in differences.items())

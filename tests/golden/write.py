@@ -40,6 +40,8 @@ def main():
         "histogram": mrcalib.HistogramBinningCalibrator(n_bins=4),
         "identity": mrcalib.IdentityCalibrator(),
         "case-adaptive": mrcalib.CaseAdaptiveCalibrator(volume="segmenter"),
+        "ordinal": mrcalib.OrdinalCalibrator(n_raters=2),
+        "beta-binomial": mrcalib.BetaBinomialCalibrator("none", "constant"),
     }
     data = cohort()
     for name, method in methods.items():

@@ -81,7 +81,7 @@ def test_binomial_counts_are_scipys(complete):
         ([[0.5, 0.5]], np.ma.masked_array([1], [True]), "Numbers of votes must be whole"),
         ([[0.5, 0.4]], [1], "must be probabilities that sum to 1 over the classes"),
         ([[1.5, -0.5]], [1], "must be probabilities that sum to 1"),
-        ([[1.0]], [0], r"one of at least 2 classes; got shape \(1, 1\)"),
+        ([[1.0]], [0], r"of at least 2 classes; got shape \(1, 1\)"),
         ([0.5, 0.5], [0], r"one of at least 2 classes; got shape \(2,\)"),
         ([[0.5, 0.5]] * 3, [1, 1], r"masks of 1 raters \(the classes of count_probs less one\); got shape \(2,\)"),
         ([[1.0, 0, 0]] * 2, [[1, 0], [0, 1]], "which fits both ways: pass the numbers of votes"),

@@ -338,11 +338,13 @@ def test_calibration_is_found_to_help_where_it_does(cohort):
 def test_trade_offs_are_said_in_a_sentence(cohort):
     methods = {"none": IdentityCalibrator(), "half": Scaled(0.5), "same": Scaled(1.0)}
     study = quick(cohort, methods, [mean_probability("lower"), mean_probability("higher")])
-    assert study.trade_offs() == ["half improves mean lower over none but worsens mean higher."]
-    assert study.trade_offs("half") == [
-        "none and same improve mean higher over half but worsen mean lower.",
-    ]
+    (sentence,) = study.trade_offs()
+    gap = study.differences().query("method == 'half'")["difference"].iloc[0]
+    assert sentence == f"half is better than none on mean lower ({gap:+.2g}) but worse on mean higher ({gap:+.2g})."
+    assert [sentence.split()[0] for sentence in study.trade_offs("half")] == ["none", "same"]
+    assert study.unharmed() == ()
     assert quick(cohort).trade_offs() == []
+    assert quick(cohort).unharmed() == ("MHR",)
 
 
 # Undefined values ------------------------------------------------------------------------------------------------------------
