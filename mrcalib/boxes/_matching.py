@@ -1,0 +1,124 @@
+"""Which detection is which object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcalib._validation import check_choice
+from mrcalib.boxes._boxes import Boxes
+from mrcalib.boxes._overlap import overlap_by_class
+
+__all__ = ["Matches", "Matching", "by_score", "check_threshold", "match"]
+
+Matching = Literal["greedy", "nearest"]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """What became of each detection.
+
+    Attributes
+    ----------
+    is_true : ndarray of bool, shape (n,)
+        Whether the detection has an object.
+    object : ndarray of int, shape (n,)
+        Position of its object; -1 where it has none.
+    overlap : ndarray of float, shape (n,)
+        Intersection over union with its object; where it has none, with the object of its class that it overlaps most.
+    duplicate : ndarray of bool, shape (n,)
+        Whether it finds an object again: the object that it overlaps most, enough for a match, has a detection of higher
+        score (or an earlier one of equal score). "greedy" calls these false unless another object is left for them,
+        "nearest" true.
+    """
+
+    is_true: NDArray[np.bool_]
+    object: NDArray[np.intp]
+    overlap: FloatArray
+    duplicate: NDArray[np.bool_]
+
+
+def match(detections: Boxes, objects: Boxes, iou_threshold: float = 0.5, matching: Matching = "greedy") -> Matches:
+    """Match detections with the objects of one rater in one image.
+
+    Parameters
+    ----------
+    detections : Boxes
+        With scores.
+    objects : Boxes
+        What the rater drew. Where boxes have labels, only those of equal labels match.
+    iou_threshold : float, default=0.5
+        Least intersection over union of a match, in [0, 1]; with 0 any overlap will do.
+    matching : {"greedy", "nearest"}, default="greedy"
+        "greedy" is COCO's: by descending score (equal scores in the given order), each detection takes the object that it
+        overlaps most of those not taken [1]_. "nearest" is netcal's: each detection takes the object of its class that
+        it overlaps most, though others have taken it too [2]_.
+
+    Returns
+    -------
+    Matches
+        Without detections, empty; without objects, all false.
+
+    Raises
+    ------
+    ValueError
+        If detections have no scores, an option is unknown, or one side has labels and the other has not.
+
+    References
+    ----------
+    .. [1] Lin et al., "Microsoft COCO", ECCV 2014; the behaviour is that of pycocotools, without crowds and areas.
+    .. [2] Küppers et al., "Multivariate confidence calibration for object detection", CVPRW 2020.
+
+    Examples
+    --------
+    >>> twice = Boxes([[0, 0, 10, 10], [0, 0, 10, 9]], scores=[0.7, 0.9])
+    >>> match(twice, Boxes([[0, 0, 10, 10]])).is_true.tolist()
+    [False, True]
+    >>> match(twice, Boxes([[0, 0, 10, 10]]), matching="nearest").is_true.tolist()
+    [True, True]
+    """
+    check_threshold("iou_threshold", iou_threshold)
+    check_choice("matching", matching, get_args(Matching))
+    order = by_score(detections)
+    overlap = overlap_by_class(detections, objects)
+    n = len(detections)
+    if not overlap.size:
+        return Matches(np.zeros(n, bool), np.full(n, -1), np.zeros(n), np.zeros(n, bool))
+    nearest = overlap.argmax(axis=1)
+    most = overlap.max(axis=1)
+    nearest[~((most > 0) & (most >= iou_threshold))] = -1
+    # The first detection of each object, by score, is none of its duplicates.
+    _, first = np.unique(nearest[order], return_index=True)
+    duplicate = nearest >= 0
+    duplicate[order[first]] = False
+    if matching == "nearest":
+        found = nearest
+    else:
+        from mrcalib._kernels.boxes import match_in_order
+
+        found = np.empty((1, n), np.intp)
+        match_in_order(overlap, order, np.array([float(iou_threshold)]), found)
+        found = found[0]
+        most = np.where(found >= 0, overlap[np.arange(n), found], most)
+    return Matches(found >= 0, found, most, duplicate)
+
+
+def by_score(detections: Boxes) -> NDArray[np.intp]:
+    """Positions by descending score, equal scores in the given order."""
+    if detections.scores is None:
+        if len(detections):
+            msg = "Detections must have scores; for boxes without, such as a rater's, use with_scores(np.ones(len(boxes)))."
+            raise ValueError(msg)
+        return np.empty(0, np.intp)
+    return np.argsort(-detections.scores, kind="stable")
+
+
+def check_threshold(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        msg = f"{name} must lie in [0, 1]; got {value}."
+        raise ValueError(msg)
