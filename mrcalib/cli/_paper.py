@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mrcalib.cli._exit import UsageError
 from mrcalib.cli._files import write_csv, write_json, write_text
 from mrcalib.cli._inputs import load_options_of
+from mrcalib.cli._trade_offs import tell_trade_offs
 
 if TYPE_CHECKING:
     from mrcalib.cli._console import Console
@@ -103,11 +104,8 @@ def report_paper_tables(study: Study, console: Console, reference: str) -> None:
             console.show(f"  {line}")
         console.show("  All of them are in disputes.csv.")
     for told, whose in ((study, "the program's values"), (study.sound, "sound values")):
-        sentences = [] if told is None else told.trade_offs()
-        if sentences and (told is study or study.disputes):
-            console.show(f"\nWhat is won, and what it costs ({whose}, mean over cases):")
-            for sentence in sentences:
-                console.show(f"  {sentence}")
+        if told is not None and (told is study or study.disputes):
+            tell_trade_offs(told, f"{whose}, mean over cases", console)
     console.show("")
 
 
@@ -161,7 +159,7 @@ def _row(case: Case, calibrator: Any, args: argparse.Namespace) -> Any:
 
     from mrcalib.io import read_volume
     from mrcalib.plots import CaseDisplay
-    from mrcalib.study import calibrated_inside
+    from mrcalib.study._protocol import calibrated_inside
 
     assert case.image is not None
     loaded = case.load(options=load_options_of(args))

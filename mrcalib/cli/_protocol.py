@@ -120,7 +120,7 @@ class ProtocolScores:
         return scores
 
     def _masks(self, case: Case) -> _Read:
-        from mrcalib.study import calibrated_inside
+        from mrcalib.study._protocol import calibrated_inside
 
         loaded = case.load(options=self._options)
         options = {

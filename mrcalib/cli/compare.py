@@ -28,6 +28,7 @@ from mrcalib.cli._paper import (
 )
 from mrcalib.cli._protocol import vessel_labels
 from mrcalib.cli._reading import record_reading
+from mrcalib.cli._trade_offs import tell_trade_offs
 
 if TYPE_CHECKING:
     from mrcalib.cli._options import Subparsers
@@ -371,11 +372,7 @@ def report(done: Comparison, console: Console) -> None:
     console.show(study.description)
     for kind in KINDS:
         console.show(f"\n{study.to_text(kind)}")
-    trade_offs = study.trade_offs()
-    if trade_offs:
-        console.show("\nWhat is won, and what it costs (mean over cases):")
-        for sentence in trade_offs:
-            console.show(f"  {sentence}")
+    tell_trade_offs(study, "mean over cases", console)
     console.show(f"\nWritten to {folder}:")
     console.show("  table_mean.csv table_pooled.csv intervals.csv differences.csv per_case.csv study.json command.txt")
     console.show(f"  calibrators/{{{','.join(file_name(name) for name in study.methods)}}}.json")
