@@ -1,12 +1,14 @@
 """Vascular invasion: speed against a scan of whole slices, accuracy on arcs of known angle, and pictures of what differs.
 
-python benchmarks/vascular/run.py                  # results.json, results.md and differences.png beside this file
+python benchmarks/vascular/run.py                  # results.json, results.md and two pictures beside this file
+python benchmarks/vascular/run.py --keep-scan      # all but the scan of whole slices, from results.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import time
@@ -52,7 +54,7 @@ def cpu(function):
     return result, time.perf_counter() - wall, time.process_time() - busy
 
 
-def time_it(shape, repetitions=5):
+def time_it(shape, kept=None, repetitions=5):
     probs, masks, vessels = big_case(shape)
     sources = [mask > 0 for mask in masks] + [probs > t for t in np.linspace(0.1, 0.8, 6)]
 
@@ -79,6 +81,10 @@ def time_it(shape, repetitions=5):
             "cpu_s": float(np.median([t[1] for t in times])),
             "first_call_wall_s": first,
         }
+    scores = {"official": forms["official"]()["vi"], "sound": forms["sound"]().wasserstein}
+    if kept is not None:
+        rows["whole slices, scipy"] = kept["times"]["whole slices, scipy"]
+        return {**kept, "shape": list(shape), "times": rows, "scores": scores}
     slow, wall, busy = cpu(peer)
     rows["whole slices, scipy"] = {"wall_s": wall, "cpu_s": busy, "first_call_wall_s": wall}
     detail = forms["official"]()["vi_detail"]
@@ -91,7 +97,6 @@ def time_it(shape, repetitions=5):
         gap = max(
             gap, abs(np.std(values[:5]) + 1e-6 - told["rater_std"]), abs(np.mean(values[5:]) - told["prediction_mean"])
         )
-    scores = {"official": forms["official"]()["vi"], "sound": forms["sound"]().wasserstein}
     return {"shape": list(shape), "times": rows, "largest_difference_of_degrees": float(gap), "scores": scores}
 
 
@@ -120,6 +125,99 @@ def accuracy():
                 row |= {f"{form}_{arc}": float(np.abs(e).max()) for form, e in errors.items()}
             table.append(row)
     return table
+
+
+def tube(
+    spacing, tilt=0.0, azimuth=0.0, *, radius=4.0, half_length=None, bend=None, tumour=None, arc=(0, 180), size=44
+):
+    """A vessel around the middle of a volume of ``size`` mm, and touching tumour over an arc of its circumference.
+
+    It is tilted from the last axis towards ``azimuth``, ends ``half_length`` mm from its middle (None: at the image's
+    border) or bends with its axis on a circle of radius ``bend``; tumour reaches ``tumour`` mm from the middle (None: all
+    along). The arc is its middle and its extent in degrees; 0 is the side away from the bend's centre.
+    """
+    at = [
+        (np.arange(n) - (n - 1) / 2) * edge for n, edge in zip((round(size / e) for e in spacing), spacing, strict=True)
+    ]
+    t, a = np.radians([tilt, azimuth])
+    across = [np.cos(t) * np.cos(a), np.cos(t) * np.sin(a), -np.sin(t)]
+    aside = [-np.sin(a), np.cos(a), 0.0]
+    along = [np.sin(t) * np.cos(a), np.sin(t) * np.sin(a), np.cos(t)]
+    u, v, w = (sum(c * x for c, x in zip(d, np.ix_(*at), strict=True)) for d in (across, aside, along))
+    if bend is not None:
+        u, w = np.hypot(u + bend, w) - bend, bend * np.arctan2(w, u + bend)
+    distance = np.hypot(u, v)
+    vessel = (distance <= radius) & (half_length is None or abs(w) <= half_length)
+    near = (distance > radius) & (distance <= radius + 5) & (tumour is None or abs(w) <= tumour)
+    angle = (np.degrees(np.arctan2(v, u)) - arc[0] + 180) % 360 - 180
+    return near & (abs(angle) <= arc[1] / 2), vessel
+
+
+TUBES = {
+    "straight, tumour around its middle": {"tumour": 8.0},
+    "straight, tumour to the image's border": {},
+    "straight, tumour to its flat end": {"half_length": 15.0},
+    "bent on 60 mm": {"bend": 60.0, "tumour": 16.0},
+    "bent on 8 mm": {"bend": 8.0, "tumour": 8.0},
+}
+
+
+def tubes():
+    """The least and most degrees over planes, for a tube half touched and one encased, with and without the limit."""
+    table = []
+    for spacing in ((1.0, 1.0, 1.0), (0.75, 0.75, 2.5)):
+        for kind, shape in TUBES.items():
+            for tilt in (0, 30, 45, 60):
+                row = {"spacing": spacing, "vessel": kind, "tilt": tilt}
+                for extent in (180, 360):
+                    found = {"any": [], "limited": []}
+                    for azimuth in (0, 45):
+                        for middle in (0, 90, 180, 270) if extent == 180 else (0,):
+                            tumour, vessel = tube(spacing, tilt, azimuth, arc=(middle, extent), **shape)
+                            for name, most in (("any", math.inf), ("limited", 2.0)):
+                                told = vascular_contact(tumour, vessel, spacing, max_elongation=most)
+                                found[name].append(np.nanmax(list(told.values())))
+                    row |= {f"{name}_{extent}": [float(min(d)), float(max(d))] for name, d in found.items()}
+                table.append(row)
+    return table
+
+
+def grazing():
+    """Slices of vessels over 120 degrees of which tumour lies: across, grazing the wall, and at an oblique end."""
+    spacing = (1.0, 1.0, 1.0)
+    bowed = tube(spacing, bend=60.0, tumour=16.0, arc=(0, 120))
+    ended = tube(spacing, 15.0, half_length=15.0, arc=(180, 120))
+    return {
+        "across the vessel": [a[:, :, 22] for a in bowed],
+        "along the same vessel, grazing its wall": [a[24] for a in bowed],
+        "what remains: the corner at an oblique end": [a[16] for a in ended],
+    }
+
+
+def elongation(vessel):
+    """Of one cross-section of square pixels without holes."""
+    low, high = np.linalg.eigvalsh(np.cov(np.argwhere(vessel).T, bias=True) + np.eye(2) / 12)
+    return float(np.sqrt(high / low))
+
+
+def draw_grazing(path):
+    told = {}
+    figure, panels = plt.subplots(1, 3, figsize=(12.5, 5), layout="constrained")
+    for axes, (title, (tumour, vessel)) in zip(panels, grazing().items(), strict=True):
+        degrees = vascular_contact(tumour, vessel, max_elongation=math.inf)["slice"]
+        long = elongation(vessel)
+        told[title] = {"degrees": degrees, "elongation": long}
+        colours = np.ones((*vessel.shape, 3))
+        for mask, colour in ((vessel, GREY), (tumour, RED)):
+            colours[mask] = mpl.colors.to_rgb(colour)
+        axes.imshow(colours, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        verdict = "counts" if long <= 2 else "does not count"
+        axes.set_title(f"{title}\n{degrees:.0f}°, elongation {long:.1f}: {verdict}", fontsize=10)
+    figure.suptitle("Blue-grey: vessel. Red: tumour, over 120° of each vessel's circumference.", fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return told
 
 
 def disc(row, column, radius, size):
@@ -199,6 +297,16 @@ def table(results):
         lines.append(f"| {row['spacing'][0]} x {row['spacing'][1]} | {row['radius_mm']:g} | {' | '.join(numbers)} |")
     lines += [
         "",
+        "Degrees of tubes of 4 mm radius, the most of all planes: least to most over where tumour and tilt point",
+    ]
+    lines += ["(any: `max_elongation=inf`; limited: the default, 2):", ""]
+    lines += ["| voxel mm | vessel | tilt | 180° any | 180° limited | 360° any | 360° limited |", "|---" * 7 + "|"]
+    for row in results["tubes"]:
+        spans = ["{:.0f} to {:.0f}".format(*row[f"{form}_{a}"]) for a in (180, 360) for form in ("any", "limited")]
+        voxel = " x ".join(map(str, row["spacing"]))
+        lines.append(f"| {voxel} | {row['vessel']} | {row['tilt']}° | {' | '.join(spans)} |")
+    lines += [
+        "",
         "The pictures (degrees):",
         "",
         "| scene | official | sound | sound, within 1 mm |",
@@ -206,6 +314,9 @@ def table(results):
     ]
     for title, row in results["scenes"].items():
         lines.append(f"| {title} | " + " | ".join(f"{v:.1f}" for v in row.values()) + " |")
+    lines += ["", "| slice | degrees | elongation |", "|---|---|---|"]
+    for title, row in results["grazing"].items():
+        lines.append(f"| {title} | {row['degrees']:.1f} | {row['elongation']:.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -213,7 +324,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 100))
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--keep-scan", action="store_true", help="take the scan of whole slices from results.json")
     options = parser.parse_args()
+    kept = json.loads((options.out / "results.json").read_text())["speed"] if options.keep_scan else None
     options.out.mkdir(parents=True, exist_ok=True)
     results = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -222,8 +335,10 @@ def main():
         f"SciPy {scipy.__version__}, numba {numba.__version__}",
         "load_before": os.getloadavg()[0],
         "scenes": draw(options.out / "differences.png"),
+        "grazing": draw_grazing(options.out / "grazing.png"),
         "accuracy": accuracy(),
-        "speed": time_it(tuple(options.shape)),
+        "tubes": tubes(),
+        "speed": time_it(tuple(options.shape), kept),
     }
     (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (options.out / "results.md").write_text(table(results))

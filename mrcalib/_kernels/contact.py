@@ -91,6 +91,13 @@ def _collect(code: Any, s: int, i: int, j: int, seen: Any, queue: Any) -> int:
 
 
 @kernel
+def _mark(state: Any, pixels: Any) -> None:
+    """Mark the pixels as WITHIN; ``state`` has a border of one pixel."""
+    for p in range(pixels.shape[1]):
+        state[pixels[0, p] + 1, pixels[1, p] + 1] = WITHIN
+
+
+@kernel
 def _flood(state: Any, stack: Any) -> None:
     """Mark what is 4-connected to the first pixel and not WITHIN as OUTSIDE."""
     stack[0, 0], stack[1, 0] = 0, 0
@@ -159,14 +166,36 @@ def _measure(bits: Any, s: int, pixels: Any, state: Any, edges: Any, offsets: An
 
 
 @kernel
-def largest_contact(bits: Any, code: Any, edges: Any, min_pixels: Any, offsets: Any, starts: Any, out: Any) -> None:
+def _elongation(box: Any, edges: Any) -> float:
+    """Ratio of the principal standard deviations of the rectangles of ``edges`` that are not OUTSIDE."""
+    rows, columns = box.shape
+    n, i_sum, j_sum, ii, jj, ij = 0, 0, 0, 0, 0, 0
+    for i in range(rows):
+        for j in range(columns):
+            if box[i, j] != OUTSIDE:
+                u, v = 2 * i - (rows - 1), 2 * j - (columns - 1)  # whole numbers that mirroring negates
+                n, i_sum, j_sum = n + 1, i_sum + u, j_sum + v
+                ii, jj, ij = ii + u * u, jj + v * v, ij + u * v
+    mean_i, mean_j = i_sum / n, j_sum / n
+    tall = (0.25 * (ii / n - mean_i**2) + 1 / 12) * edges[0] ** 2
+    wide = (0.25 * (jj / n - mean_j**2) + 1 / 12) * edges[1] ** 2
+    slanted = 0.25 * (ij / n - mean_i * mean_j) * edges[0] * edges[1]
+    middle, half = 0.5 * (tall + wide), np.sqrt(0.25 * (tall - wide) ** 2 + slanted**2)
+    return float(np.sqrt((middle + half) / (middle - half)))
+
+
+@kernel
+def largest_contact(
+    bits: Any, code: Any, edges: Any, min_pixels: Any, max_elongation: Any, offsets: Any, starts: Any, out: Any
+) -> None:
     """Raise ``out[c, m]`` to the largest share of the outline of a cross-section of vessel c that mask m touches.
 
-    A cross-section is 8-connected, holds at least ``min_pixels`` pixels, and its holes count as filled; one that counts
-    makes the share at least 0. Its outline runs through the midpoints of the faces between it and the pixels around;
-    ``edges`` are the pixel's (height, width), and each face has half of the two segments that meet there. Faces of the
-    image's border have none. Mask m touches the face towards direction k (down, up, right, left) if it holds a pixel at
-    one of ``offsets[starts[k] : starts[k + 1]]`` from the pixel within.
+    A cross-section is 8-connected, and its holes count as filled. It counts if it holds at least ``min_pixels`` pixels,
+    holes aside, and is at most ``max_elongation`` times as long as wide, which is not known where the image's border cuts
+    it: only infinity admits that. One that counts makes the share at least 0. Its outline runs through the midpoints of the
+    faces between it and the pixels around; ``edges`` are the pixel's (height, width), and each face has half of the two
+    segments that meet there. Faces of the image's border have none. Mask m touches the face towards direction k (down, up,
+    right, left) if it holds a pixel at one of ``offsets[starts[k] : starts[k + 1]]`` from the pixel within.
     """
     n_rows, n_columns = code.shape[1], code.shape[2]
     queue = np.empty((2, n_rows * n_columns), np.int64)
@@ -185,18 +214,25 @@ def largest_contact(bits: Any, code: Any, edges: Any, min_pixels: Any, offsets: 
                 n = _collect(code, s, i, j, seen, queue)
                 if n < min_pixels:
                     continue
-                for m in range(touched.size):
-                    out[c, m] = max(out[c, m], 0.0)
                 pixels = queue[:, :n]
                 top, bottom = pixels[0].min(), pixels[0].max()
                 left, right = pixels[1].min(), pixels[1].max()
-                if _any_bit(bits, s, top - reach, bottom + reach, left - reach, right + reach) == 0:
+                cut_off = top == 0 or left == 0 or bottom == n_rows - 1 or right == n_columns - 1
+                if cut_off and max_elongation < np.inf:
+                    continue
+                near = _any_bit(bits, s, top - reach, bottom + reach, left - reach, right + reach)
+                if near == 0 and out[c, 0] >= 0:
                     continue
                 box = state[top : bottom + 3, left : right + 3]  # state is the slice with a border of one pixel
                 box[:] = 0
-                for p in range(n):
-                    state[pixels[0, p] + 1, pixels[1, p] + 1] = WITHIN
+                _mark(state, pixels)
                 _flood(box, stack)
+                if _elongation(box, edges) > max_elongation:
+                    continue
+                for m in range(touched.size):
+                    out[c, m] = max(out[c, m], 0.0)
+                if near == 0:
+                    continue
                 outline = _measure(bits, s, pixels, state, edges, offsets, starts, touched)
                 if outline > 0:
                     for m in range(touched.size):

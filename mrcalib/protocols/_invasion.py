@@ -31,7 +31,8 @@ _SHORT = {"coronal": "cor", "sagittal": "sag", "axial": "ax"}
 _SMALLEST_STD = 1e-6
 _NOTHING = 1e-8  # what sums and standard deviations must exceed not to count as zero
 _ABSENT = "The vessel is not in the labels; the program answers 0."
-_TOO_SMALL = "The vessel is not in the labels, or has no cross-section that is large enough; nothing is measured."
+_TOO_SMALL = "The vessel is not in the labels, or no slice cuts across it, large and whole enough; nothing is measured."
+_ALONG = "No slice of this plane cuts across the vessel; the plane is left out."
 _CUBES = "Neither spacing nor affine is given; voxels are taken for cubes of 1 mm."
 _BETWEEN = "A distribution has no weight on the program's grid from 0 to 360 degrees; the distance is a fixed value."
 
@@ -138,8 +139,9 @@ def sound_invasion(
 ) -> dict[str, Any]:
     """`mrcalib.metrics.vascular_invasion` under the keys of `official_invasion`; NaN for a vessel that is not there.
 
-    ``vi`` compares the largest degrees over planes. Planes are "cor", "sag" and "ax" by the anatomy of ``affine``; without
-    one they are "axis 0" to "axis 2", the axes that slices are stacked along. Without spacing and affine voxels are cubes.
+    ``vi`` compares the largest degrees over the planes that cut across the vessel; the others are NaN. Planes are "cor",
+    "sag" and "ax" by the anatomy of ``affine``; without one they are "axis 0" to "axis 2", the axes that slices are stacked
+    along. Without spacing and affine voxels are cubes.
     """
     edges = None if affine is not None and (spacing is None or np.ndim(spacing) == 0) else spacing
     if edges is not None and np.ndim(edges) == 0:
@@ -149,27 +151,33 @@ def sound_invasion(
     found = vascular_invasion(probs, list(masks), vessels, edges, affine=affine, vessel_labels=wanted)  # type: ignore[arg-type]
     unknown = edges is None and affine is None
     detail = {
-        name: {_SHORT.get(plane, plane): _sound_detail(told, unknown=unknown) for plane, told in planes.items()}
+        name: {
+            _SHORT.get(plane, plane): _sound_detail(told, left_out, unknown=unknown) for plane, told in planes.items()
+        }
         for name, planes in found.per_plane.items()
+        for left_out in [_TOO_SMALL if np.isnan(found.wasserstein[name]) else _ALONG]
     }
     return {"vi": found.wasserstein, "vi_detail": detail}
 
 
 def contact_notes(detail: Mapping[str, Mapping[str, Mapping[str, Any]]] | None) -> list[str]:
-    """The notes of ``vi_detail``, each once with the vessels that it is about; none without detail."""
+    """The notes of ``vi_detail``, each once with the vessels that it is about; none without detail.
+
+    That a plane is left out is no news: every vessel runs along some plane.
+    """
     about: dict[str, dict[str, None]] = {}
     for name, planes in (detail or {}).items():
         for told in planes.values():
-            if told["note"]:
+            if told["note"] not in (None, _ALONG):
                 about.setdefault(told["note"], {})[name] = None
     return [f"vi of {', '.join(names)}: {note}" for note, names in about.items()]
 
 
-def _sound_detail(told: PlaneContact, *, unknown: bool) -> dict[str, Any]:
+def _sound_detail(told: PlaneContact, left_out: str, *, unknown: bool) -> dict[str, Any]:
     raters = told.degrees_raters[~np.isnan(told.degrees_raters)]
     absent = np.isnan(told.degrees_prediction).any()
     moments = [np.nan] * 4 if absent else [f(a) for a in (raters, told.degrees_prediction) for f in (np.mean, np.std)]
-    note = _TOO_SMALL if absent else _CUBES if unknown else None
+    note = left_out if absent else _CUBES if unknown else None
     numbers = dict(zip(_KEYS, (float(m) for m in moments), strict=True))
     return {**numbers, "wasserstein": told.wasserstein, "note": note}
 

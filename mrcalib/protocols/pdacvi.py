@@ -117,8 +117,8 @@ def curvas_pdacvi(
       where neither has, however far apart they are), and is a mean over planes. A vessel that is not in the labels scores
       0, a perfect score; so does one that no tumour comes near. Every quirk is told in
       ``mrcalib.protocols._invasion.official_invasion``. [`mrcalib.metrics.vascular_invasion`: shares of the circumference
-      in mm, anatomical planes of which the largest counts, and the exact distance of the two samples; NaN for a vessel
-      that is not in the labels or too small to measure]
+      in mm, the largest of the anatomical planes that cut across the vessel, and the exact distance of the two samples;
+      NaN for a vessel that is not in the labels, or that no slice cuts across, large and whole enough to measure]
 
     References
     ----------

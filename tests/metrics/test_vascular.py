@@ -37,7 +37,17 @@ def outline_faces(section, edges):
     return {tuple((x[0] - 1, x[1] - 1) for x in (p, q)): lengths[p, q] for p, q in inside}
 
 
-def plain_degrees(tumour, vessel, edges, contact_mm=0.0, min_area_mm2=0.0):
+def elongation(section, edges):
+    """Ratio of the principal standard deviations of a set of rectangles; infinite where the image's border cuts it."""
+    at = np.argwhere(section)
+    if (at == 0).any() or (at == np.array(section.shape) - 1).any():
+        return math.inf
+    moments = np.cov((at * edges).T, bias=True) + np.diag(np.square(edges)) / 12
+    low, high = np.linalg.eigvalsh(moments)
+    return math.sqrt(high / low)
+
+
+def plain_degrees(tumour, vessel, edges, *, contact_mm=0.0, min_area_mm2=0.0, max_elongation=math.inf):
     """The definition, slice by slice, for one image."""
     best = math.nan
     labels, n = ndi.label(vessel, EIGHT)
@@ -46,8 +56,11 @@ def plain_degrees(tumour, vessel, edges, contact_mm=0.0, min_area_mm2=0.0):
         section = labels == k
         if section.sum() * math.prod(edges) < min_area_mm2 * (1 - 1e-9):
             continue
+        filled = ndi.binary_fill_holes(section)
+        if elongation(filled, edges) > max_elongation * (1 + 1e-9):
+            continue
         best = 0.0 if math.isnan(best) else best
-        faces = outline_faces(ndi.binary_fill_holes(section), edges)
+        faces = outline_faces(filled, edges)
         touched = 0.0
         for (p, q), length in faces.items():
             middle = (np.array(p) + q) / 2
@@ -64,33 +77,38 @@ def plain_degrees(tumour, vessel, edges, contact_mm=0.0, min_area_mm2=0.0):
     st.sampled_from([(1.0, 1.0), (0.7, 2.5), (3.0, 0.5)]),
     st.sampled_from([0.0, 0.8, 2.5]),
     st.sampled_from([0.0, 4.0]),
+    st.sampled_from([1.0, 1.3, 2.0, math.inf]),
 )
-def test_degrees_are_those_of_the_plain_definition(seed, edges, contact_mm, min_area):
+def test_degrees_are_those_of_the_plain_definition(seed, edges, contact_mm, min_area, longest):
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(1, 9, 2))
     vessel, tumour = (rng.random(shape) < rng.random() for _ in range(2))
-    found = vascular_contact(tumour, vessel, edges, contact_mm=contact_mm, min_area_mm2=min_area)["slice"]
-    expected = plain_degrees(tumour, vessel, edges, contact_mm, min_area)
+    if rng.random() < 0.7:
+        vessel, tumour = np.pad(vessel, 1), np.pad(tumour, 1)
+    limits = {"contact_mm": contact_mm, "min_area_mm2": min_area, "max_elongation": longest}
+    found = vascular_contact(tumour, vessel, edges, **limits)["slice"]
+    expected = plain_degrees(tumour, vessel, edges, **limits)
     assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @settings(max_examples=15)
-@given(st.integers(0, 2**32 - 1))
-def test_a_volume_is_the_largest_of_its_slices(seed):
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2.0, math.inf]))
+def test_a_volume_is_the_largest_of_its_slices(seed, longest):
     rng = np.random.default_rng(seed)
     spacing = np.array([0.6, 1.5, 3.0])
-    vessel, tumour = rng.random((2, 5, 6, 7)) < 0.5
-    found = vascular_contact(tumour, vessel, spacing, min_area_mm2=3)
+    vessel, tumour = np.pad(rng.random((2, 5, 6, 7)) < 0.3, [(0, 0), (1, 1), (1, 1), (1, 1)])
+    found = vascular_contact(tumour, vessel, spacing, min_area_mm2=3, max_elongation=longest)
     for axis in range(3):
         edges = tuple(np.delete(spacing, axis))
         each = [
-            plain_degrees(t, v, edges, 0, 3)
+            plain_degrees(t, v, edges, min_area_mm2=3, max_elongation=longest)
             for t, v in zip(np.moveaxis(tumour, axis, 0), np.moveaxis(vessel, axis, 0), strict=True)
         ]
-        assert found[f"axis {axis}"] == pytest.approx(np.nanmax(each), abs=1e-9)
+        expected = max((degrees for degrees in each if not math.isnan(degrees)), default=math.nan)
+        assert found[f"axis {axis}"] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-def tube(shape=(41, 41, 9), spacing=(1.0, 1.0, 1.0), radius=8.0):
+def tube(shape=(41, 81, 9), spacing=(1.0, 1.0, 1.0), radius=8.0):
     """A vessel along the last axis, the angle around it, and the distance from its axis, in mm."""
     x, y = ((np.arange(n) - (n - 1) / 2) * edge for n, edge in zip(shape[:2], spacing[:2], strict=True))
     distance = np.hypot(x[:, None], y[None, :])
@@ -103,11 +121,14 @@ def tube(shape=(41, 41, 9), spacing=(1.0, 1.0, 1.0), radius=8.0):
 def test_a_vessel_that_is_encased_has_360_degrees_and_one_that_is_not_near_0(spacing):
     vessel, _, distance = tube(spacing=spacing)
     ring = (distance > 8) & (distance < 11)
-    assert vascular_contact(ring, vessel, spacing) == {"axis 0": 360.0, "axis 1": 360.0, "axis 2": 360.0}
+    encased = {"axis 0": 360.0, "axis 1": 360.0, "axis 2": 360.0}
+    assert vascular_contact(ring, vessel, spacing, max_elongation=math.inf) == encased
+    along = {"axis 0": math.nan, "axis 1": math.nan}
+    assert vascular_contact(ring, vessel, spacing) == pytest.approx({**along, "axis 2": 360.0}, nan_ok=True)
     assert vascular_contact(vessel, vessel, spacing)["axis 2"] == 360.0
     far = distance > 8 + 2.1 * max(spacing[:2])
-    assert set(vascular_contact(far, vessel, spacing).values()) == {0.0}
-    assert set(vascular_contact(0 * ring, vessel, spacing).values()) == {0.0}
+    for none in (far, 0 * ring):
+        assert vascular_contact(none, vessel, spacing) == pytest.approx({**along, "axis 2": 0.0}, nan_ok=True)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.0, 3.0), (1.0, 0.4, 5.0)])
@@ -130,9 +151,11 @@ def test_mirrored_volumes_have_the_same_degrees(seed, flipped):
     rng = np.random.default_rng(seed)
     vessel, tumour = ndi.gaussian_filter(rng.standard_normal((2, 12, 11, 10)), (0, 1.5, 1.5, 1.5)) > 0.05
     spacing = (0.8, 1.0, 2.5)
-    here = vascular_contact(tumour, vessel, spacing, contact_mm=1.0)
-    there = vascular_contact(np.flip(tumour, flipped), np.flip(vessel, flipped), spacing, contact_mm=1.0)
-    assert there == pytest.approx(here, nan_ok=True)
+    for longest in (1.3, 2.0, math.inf):
+        limits = {"contact_mm": 1.0, "max_elongation": longest}
+        here = vascular_contact(tumour, vessel, spacing, **limits)
+        there = vascular_contact(np.flip(tumour, flipped), np.flip(vessel, flipped), spacing, **limits)
+        assert there == pytest.approx(here, nan_ok=True)
 
 
 @settings(max_examples=25)
@@ -153,18 +176,19 @@ def test_how_the_array_lies_in_memory_does_not_matter_where_the_affine_says_so(s
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.2]))
-def test_more_tumour_and_more_reach_never_lower_the_degrees(seed, contact_mm):
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.2]), st.sampled_from([2.0, math.inf]))
+def test_more_tumour_and_more_reach_never_lower_the_degrees(seed, contact_mm, longest):
     rng = np.random.default_rng(seed)
     vessel = ndi.gaussian_filter(rng.standard_normal((9, 9, 9)), 1.5) > 0.05
     less = rng.random(vessel.shape) < 0.2
     more = less | (rng.random(vessel.shape) < 0.2)
     values = [
-        vascular_contact(t, vessel, contact_mm=reach)
+        vascular_contact(t, vessel, contact_mm=reach, max_elongation=longest)
         for t, reach in ((less, contact_mm), (more, contact_mm), (more, contact_mm + 1))
     ]
     for plane in values[0]:
         low, middle, high = (v[plane] for v in values)
+        assert math.isnan(low) == math.isnan(middle) == math.isnan(high)  # what counts is the vessel's matter only
         assert math.isnan(low) or 0 <= low <= middle <= high <= 360
 
 
@@ -205,8 +229,71 @@ def test_holes_count_as_filled_and_the_border_of_the_image_is_no_wall():
     whole = vascular_contact(tumour, vessel)["slice"]
     vessel[5, 5] = False
     assert vascular_contact(tumour, vessel)["slice"] == whole
-    cut = vascular_contact(tumour[:, 4:8], vessel[:, 4:8])["slice"]  # only the walls above and below are left
-    assert cut == pytest.approx(180)
+    cut = tumour[:, 4:8], vessel[:, 4:8]  # only the walls above and below are left
+    assert vascular_contact(*cut, max_elongation=math.inf)["slice"] == pytest.approx(180)
+    assert math.isnan(vascular_contact(*cut)["slice"])
+
+
+@pytest.mark.parametrize("edges", [(1.0, 1.0), (0.5, 2.0), (2.0, 0.25)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_rectangle_is_as_elongated_as_its_sides_are(edges, turned):
+    tall, wide = (int((16, 8)[k != turned] / edge) for k, edge in enumerate(edges))
+    vessel = np.zeros((tall + 8, wide + 8), dtype=bool)
+    vessel[4:-4, 4:-4] = True
+    degrees = [vascular_contact(vessel, vessel, edges, max_elongation=e)["slice"] for e in (2.0, 1.99)]
+    assert degrees == pytest.approx([360.0, math.nan], nan_ok=True)
+
+
+def test_a_diagonal_cross_section_is_as_elongated_as_an_upright_one():
+    at = np.arange(61)[:, None] - 30, np.arange(61)[None, :] - 30
+    across, along = (at[0] + at[1]) / math.sqrt(2), (at[0] - at[1]) / math.sqrt(2)
+    vessel = (abs(across) <= 6) & (abs(along) <= 15)
+    degrees = [vascular_contact(vessel, vessel, max_elongation=e)["slice"] for e in (2.4, 2.6)]
+    assert degrees == pytest.approx([math.nan, 360.0], nan_ok=True)
+
+
+def test_a_hole_does_not_make_a_cross_section_less_elongated():
+    vessel = np.zeros((20, 20), dtype=bool)
+    vessel[4:8, 4:13] = True  # 9 by 4
+    vessel[5:7, 5:8] = False
+    assert math.isnan(vascular_contact(vessel, vessel)["slice"])
+
+
+def oblique_tube(spacing, tilt, arc, *, middle=0, radius=4.0, bend=None, reach=None, size=44):
+    """A vessel to the image's border, tilted from the last axis or bent, and tumour over an arc of its circumference."""
+    at = [
+        (np.arange(n) - (n - 1) / 2) * edge for n, edge in zip((round(size / e) for e in spacing), spacing, strict=True)
+    ]
+    x, y, z = np.ix_(*at)
+    sine, cosine = np.sin(np.radians(tilt)), np.cos(np.radians(tilt))
+    across, along = cosine * x - sine * z, sine * x + cosine * z
+    if bend is not None:
+        across, along = np.hypot(across + bend, along) - bend, bend * np.arctan2(along, across + bend)
+    distance = np.hypot(across, y)
+    away = abs((np.degrees(np.arctan2(y, across)) - middle + 180) % 360 - 180)
+    tumour = (distance > radius) & (distance <= radius + 5) & (away <= arc / 2)
+    return tumour & (reach is None or abs(along) <= reach), distance <= radius
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.75, 0.75, 2.5)])
+@pytest.mark.parametrize("tilt", [0, 30, 45, 60])
+def test_half_of_a_tilted_vessel_s_wall_is_about_180_degrees_and_all_of_it_360(spacing, tilt):
+    for middle in (0, 90, 180):
+        for reach in (8, None):
+            half, vessel = oblique_tube(spacing, tilt, 180, middle=middle, reach=reach)
+            degrees = np.nanmax(list(vascular_contact(half, vessel, spacing).values()))
+            assert degrees == pytest.approx(180, abs=30)
+    encased, vessel = oblique_tube(spacing, tilt, 360)
+    assert np.nanmax(list(vascular_contact(encased, vessel, spacing).values())) == 360
+
+
+def test_a_slice_that_grazes_the_wall_of_a_bent_vessel_does_not_count():
+    spacing = (1.0, 1.0, 1.0)
+    tumour, vessel = oblique_tube(spacing, 0, 120, bend=60, reach=16)
+    assert vascular_contact(tumour, vessel, spacing, max_elongation=math.inf)["axis 0"] == 360
+    limited = vascular_contact(tumour, vessel, spacing)
+    assert math.isnan(limited["axis 0"])
+    assert np.nanmax(list(limited.values())) == pytest.approx(120, abs=20)
 
 
 def volume_case():
@@ -223,7 +310,7 @@ def test_raters_and_thresholds_are_compared_as_samples():
     masks = [near, half, None, 0 * near]
     result = vascular_invasion(probs, masks, labels, vessel_labels={"aorta": 3, "SMA": 5})
     contact = vascular_contact(half, labels == 3)
-    part = max(contact.values())
+    part = np.nanmax(list(contact.values()))
     np.testing.assert_allclose(result.degrees_raters["aorta"], [360, part, np.nan, 0])
     # above 0.1 and 0.24 all of the prediction, above 0.38, 0.52 and 0.66 one half, above 0.8 nothing
     np.testing.assert_allclose(result.degrees_prediction["aorta"], [360, 360, part, part, part, 0])
@@ -254,9 +341,9 @@ def test_the_distance_is_that_of_scipy(one, other):
 
 
 def test_thresholds_of_a_mean_of_five_raters_ask_for_1_2_2_3_4_and_5_votes():
-    vessel = np.zeros((20, 8), dtype=np.uint8)
-    vessel[5:15, 2:6] = 1
-    masks = np.zeros((5, 20, 8), dtype=np.uint8)
+    vessel = np.zeros((20, 9), dtype=np.uint8)
+    vessel[5:15, 2:7] = 1
+    masks = np.zeros((5, 20, 9), dtype=np.uint8)
     for r in range(5):
         masks[r, 5 + 2 * r : 15] = 1  # votes grow downwards
     votes = masks.sum(axis=0)
@@ -270,7 +357,7 @@ def test_more_masks_than_fit_in_one_word_are_looked_at_in_turns():
     labels, near, half = volume_case()
     levels = np.linspace(0, 0.98, 50)
     result = vascular_invasion(0.5 * near + 0.4 * half, [near, half], labels, thresholds=levels)
-    contact = max(vascular_contact(half, labels == 3).values())
+    contact = np.nanmax(list(vascular_contact(half, labels == 3).values()))
     expected = np.where(levels < 0.5, 360, np.where(levels < 0.9, contact, 0))
     np.testing.assert_allclose(result.degrees_prediction["3"], expected)
 
@@ -316,6 +403,8 @@ def test_a_volume_without_vessels_has_no_result():
         ({"vessel_labels": {}}, "must name at least one vessel"),
         ({"contact_mm": -1}, "contact_mm must be a finite number"),
         ({"min_area_mm2": math.nan}, "min_area_mm2 must be a finite number"),
+        ({"max_elongation": 0.9}, "max_elongation is a cross-section's length over its width, at least 1"),
+        ({"max_elongation": math.nan}, "max_elongation is a cross-section's length over its width, at least 1"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(change, message):

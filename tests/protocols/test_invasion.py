@@ -187,7 +187,8 @@ def test_a_missing_rater_is_left_out_and_an_empty_one_sees_no_contact(strict):
     empty = curvas_pdacvi(probs, [*masks[:4], 0 * masks[0]], vessels, spacing, strict=strict)
     assert missing["vi"]["SMA"] == some["vi"]["SMA"]
     for plane, told in some["vi_detail"]["SMA"].items():
-        assert empty["vi_detail"]["SMA"][plane]["rater_mean"] == pytest.approx(0.8 * told["rater_mean"])
+        expected = pytest.approx(0.8 * told["rater_mean"], nan_ok=True)
+        assert empty["vi_detail"]["SMA"][plane]["rater_mean"] == expected
 
 
 def test_a_vessel_that_is_not_there_is_perfect_in_the_program_and_not_defined_in_the_sound_form():
@@ -246,7 +247,17 @@ def test_the_sound_form_asks_for_edges_and_says_what_it_takes_for_them():
         curvas_pdacvi(probs, masks, vessels, 2.0, strict=False)
     cubes = curvas_pdacvi(probs, masks, vessels, strict=False)
     assert list(cubes["vi_detail"]["SMA"]) == ["axis 0", "axis 1", "axis 2"]
-    assert "taken for cubes" in cubes["vi_detail"]["SMA"]["axis 0"]["note"]
+    assert "taken for cubes" in cubes["vi_detail"]["SMA"]["axis 2"]["note"]
+
+
+def test_a_plane_along_a_vessel_is_left_out_and_says_so_in_the_detail_only():
+    probs, masks, vessels = case()
+    sound = curvas_pdacvi(probs, masks, vessels, (1, 1, 2), strict=False)
+    left_out = sound["vi_detail"]["SMA"]["axis 0"]
+    assert math.isnan(left_out["rater_mean"])
+    assert "plane is left out" in left_out["note"]
+    assert not any("left out" in note for note in sound["notes"])
+    assert sound["vi"]["SMA"] == sound["vi_detail"]["SMA"]["axis 2"]["wasserstein"]
 
 
 def test_the_program_s_scores_are_of_volumes():
