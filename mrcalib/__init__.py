@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 from mrcalib._version import __version__
 
 if TYPE_CHECKING:
-    from mrcalib import io, metrics, plots, protocols, simulate
+    from mrcalib import detection, fusion, io, metrics, plots, protocols, roi, simulate
     from mrcalib.calibrators import (
+        BetaBinomialCalibrator,
         BetaCalibrator,
+        CaseAdaptiveCalibrator,
         HardLabelCalibrator,
         HistogramBinningCalibrator,
         IdentityCalibrator,
         MHRIsotonicCalibrator,
+        OneVsRestCalibrator,
+        OrdinalCalibrator,
         PlattCalibrator,
         SingleRaterCalibrator,
         TemperatureScalingCalibrator,
@@ -33,14 +37,18 @@ if TYPE_CHECKING:
     from mrcalib.tallies import Tally, tally
 
 _HOME = {
+    "BetaBinomialCalibrator": "calibrators",
     "BetaCalibrator": "calibrators",
     "Case": "io",
+    "CaseAdaptiveCalibrator": "calibrators",
     "Cohort": "cohort",
     "GeometryError": "exceptions",
     "HardLabelCalibrator": "calibrators",
     "HistogramBinningCalibrator": "calibrators",
     "IdentityCalibrator": "calibrators",
     "MHRIsotonicCalibrator": "calibrators",
+    "OneVsRestCalibrator": "calibrators",
+    "OrdinalCalibrator": "calibrators",
     "PlattCalibrator": "calibrators",
     "ProbabilityGrid": "grid",
     "SaturationWarning": "exceptions",
@@ -53,17 +61,21 @@ _HOME = {
     "tally": "tallies",
     "tally_cases": "scale",
 }
-_ROOMS = ("io", "metrics", "plots", "protocols", "simulate")
+_ROOMS = ("detection", "fusion", "io", "metrics", "plots", "protocols", "roi", "simulate")
 
 __all__ = [
+    "BetaBinomialCalibrator",
     "BetaCalibrator",
     "Case",
+    "CaseAdaptiveCalibrator",
     "Cohort",
     "GeometryError",
     "HardLabelCalibrator",
     "HistogramBinningCalibrator",
     "IdentityCalibrator",
     "MHRIsotonicCalibrator",
+    "OneVsRestCalibrator",
+    "OrdinalCalibrator",
     "PlattCalibrator",
     "ProbabilityGrid",
     "SaturationWarning",
@@ -73,11 +85,14 @@ __all__ = [
     "TemperatureScalingCalibrator",
     "__version__",
     "compare",
+    "detection",
+    "fusion",
     "io",
     "load",
     "metrics",
     "plots",
     "protocols",
+    "roi",
     "simulate",
     "tally",
     "tally_cases",

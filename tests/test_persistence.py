@@ -13,7 +13,8 @@ import mrcalib
 from mrcalib import calibrators
 from mrcalib.maps import BetaMap, LogitMap, PiecewiseLinearMap, StepMap
 
-NAMES = [name for name in calibrators.__all__ if name != "VoteCalibrator"]
+NO_METHOD = ("CountCalibrator", "OneVsRestCalibrator", "VoteCalibrator")
+NAMES = [name for name in calibrators.__all__ if name not in NO_METHOD]
 AT = np.linspace(0, 1, 1001)
 
 

@@ -19,8 +19,11 @@ from mrcalib.metrics import brier_metric, ece_metric, reliability_curve, reliabi
 from mrcalib.plots import (
     CalibrationMapDisplay,
     CaseDisplay,
+    CasesDisplay,
     MetricDisplay,
     ReliabilityDisplay,
+    choose_cases,
+    disagreement_of_raters,
     save_study_figures,
 )
 from mrcalib.plots._axes import _forward, _inverse, logit_decades
@@ -339,6 +342,129 @@ class TestCase:
             CaseDisplay.from_arrays(image, probs, masks * 2)
         with pytest.raises(ValueError, match="ax must hold 3 axes, one for each picture; got 1"):
             CaseDisplay.from_arrays(image, probs, masks).plot(Figure().add_subplot())
+
+    @pytest.mark.parametrize(
+        ("codes", "axis", "turned", "side"),
+        [
+            ("RAS", 2, (True, False), "R"),
+            ("LPS", 2, (False, True), "R"),
+            ("LAS", 2, (False, False), "R"),
+            ("RAS", 1, (True, False), "R"),
+            ("RAS", 0, (True, False), "A"),
+            ("LPI", 0, (False, True), "A"),
+        ],
+    )
+    def test_an_affine_turns_slices_as_radiologists_look_at_them(self, codes, axis, turned, side):
+        shape = (12, 10, 9)
+        probs = np.random.default_rng(0).random(shape)
+        masks = (np.random.default_rng(1).random((3, *shape)) < probs).astype(np.uint8)
+        image = np.arange(np.prod(shape)).reshape(shape)
+        affine = np.diag([1 if c in "RAS" else -1 for c in codes] + [1]).astype(float)
+        plain, seen = (
+            CaseDisplay.from_arrays(image, probs, masks, axis=axis, index=4, zoom=False, affine=a)
+            for a in (None, affine)
+        )
+        flips = [a for a in (0, 1) if turned[a]]
+        for name in ("image", "probs", "response"):
+            np.testing.assert_array_equal(getattr(seen, name), np.flip(getattr(plain, name), flips))
+        assert (plain.side, seen.side) == ("", side)
+        assert seen.index == 4
+        assert side in [text.get_text() for text in drawn(seen.plot()).ax_.texts]
+
+    def test_an_affine_of_another_shape_is_refused(self, case):
+        image, probs, masks = case
+        with pytest.raises(ValueError, match=r"affine must have shape \(4, 4\); got \(3, 3\)"):
+            CaseDisplay.from_arrays(image, probs, masks, affine=np.eye(3))
+
+
+class TestCases:
+    shape = (30, 24, 5)
+
+    def row(self, seed, **options):
+        rng = np.random.default_rng(seed)
+        probs = np.full(self.shape, 0.004)
+        probs[8:16, 6:14, 1:4] = 0.95
+        masks = np.zeros((4, *self.shape), dtype=np.uint8)
+        masks[:, 8:16, 6:14, 1:4] = 1
+        masks[2, 8:20, 6:14, seed] = 1
+        options = {"calibrated": probs * 0.8, "title": f"case {seed}", "spacing": (0.8, 0.8, 2.5)} | options
+        return CaseDisplay.from_arrays(rng.normal(size=self.shape), probs, masks, **options)
+
+    def test_rows_are_cases_and_columns_response_before_and_after(self):
+        rows = [self.row(1), self.row(2), self.row(3)]
+        display = drawn(CasesDisplay(rows, caption="three").plot())
+        assert display.axes_.shape == (3, 3)
+        assert [ax.get_title() for ax in display.axes_[0]] == list(display.names)
+        assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == [f"case {z}\nz = {z}" for z in (1, 2, 3)]
+        for i, row in enumerate(rows):
+            for j, values in enumerate((row.response, row.probs, row.calibrated)):
+                np.testing.assert_array_equal(display.overlays_[3 * i + j].get_array(), values.T)
+                np.testing.assert_array_equal(display.images_[3 * i + j].get_array(), row.image.T)
+        assert len(display.figure_.axes) == 10  # and the colour bar
+        assert display.figure_.axes[-1].get_ylabel() == "fraction of raters, or probability"
+        assert display.figure_.get_suptitle() == "three"
+
+    def test_overlays_are_clear_where_nothing_is_predicted(self):
+        display = CasesDisplay([self.row(1)]).plot()
+        opacity = display.overlays_[1].get_alpha()
+        p = display.overlays_[1].get_array()
+        assert (opacity[p < 0.02] == 0).all()
+        assert (opacity[p > 0.1] == 0.7).all()
+        assert (p < 0.02).any()
+
+    def test_lines_are_at_the_levels_and_nowhere_without_any(self):
+        nothing = self.row(1, calibrated=np.zeros(self.shape))
+        display = drawn(CasesDisplay([nothing]).plot())
+        assert display.contours_[1].levels.tolist() == [0.1, 0.5, 0.9]
+        assert display.contours_[2] is None
+
+    def test_one_image_and_unknown_spacing_will_do(self):
+        probs = np.zeros((20, 20))
+        probs[5:9, 5:9] = 0.9
+        flat = CaseDisplay.from_arrays(probs, probs, [probs > 0.5, probs > 0.95], calibrated=probs / 2, title="photo")
+        display = drawn(CasesDisplay([flat]).plot(Figure().subplots(1, 3)))
+        assert display.axes_[0, 0].get_ylabel() == "photo"
+
+    def test_errors_name_what_is_wrong(self):
+        with pytest.raises(ValueError, match="There is no case to draw"):
+            CasesDisplay([])
+        with pytest.raises(ValueError, match="Case 'x' has no calibrated probabilities"):
+            CasesDisplay([self.row(1), self.row(2, calibrated=None, title="x")])
+        with pytest.raises(ValueError, match="ax must hold 3 axes for each of the 2 cases; got 3"):
+            CasesDisplay([self.row(1), self.row(2)]).plot(Figure().subplots(1, 3))
+
+
+def with_disagreement(*shares, n=100):
+    """Two raters and a case for each share of the first one's marks that the second one left out."""
+    parts = []
+    for share in shares:
+        masks = np.zeros((2, n), dtype=np.uint8)
+        masks[0, :50] = masks[1, : 50 - round(50 * share)] = 1
+        parts.append(tally(np.linspace(0.1, 0.9, n), masks))
+    return Cohort(parts, ids=[f"c{i}" for i in range(len(shares))])
+
+
+class TestChoosingCases:
+    def test_disagreement_is_the_variance_of_votes_over_what_was_marked(self):
+        amount = disagreement_of_raters(with_disagreement(0.0, 0.5, 1.0))
+        assert amount.tolist() == pytest.approx([0, 0.25 * 25 / (25 + 12.5), 0.5])
+
+    def test_cases_are_spread_over_the_ranks(self):
+        cohort = with_disagreement(0.1, 0.9, 0.3, 0.5, 0.7, 0.2)
+        assert choose_cases(cohort, 3) == ["c5", "c3", "c1"]
+        assert choose_cases(cohort, 1) == ["c3"]
+        assert choose_cases(cohort, 99) == ["c0", "c5", "c2", "c3", "c4", "c1"]
+
+    def test_cases_that_nobody_marked_are_not_shown(self):
+        empty = tally([0.1, 0.2, 0.3], np.zeros((2, 3), np.uint8))
+        parts = with_disagreement(0.5).tallies
+        assert choose_cases(Cohort([empty, *parts], ids=["empty", "full"]), 2) == ["full"]
+        assert np.isnan(disagreement_of_raters(Cohort([empty]))).all()
+        assert choose_cases(Cohort([empty], ids=["empty"])) == ["empty"]
+
+    def test_no_case_is_refused(self):
+        with pytest.raises(ValueError, match="n must be at least 1; got 0"):
+            choose_cases(with_disagreement(0.5), 0)
 
 
 class TestMetrics:

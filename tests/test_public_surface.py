@@ -12,29 +12,52 @@ import pytest
 
 SURFACE = {
     "mrcalib": """
-        BetaCalibrator Case Cohort GeometryError HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator
-        MHRIsotonicCalibrator PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
-        TemperatureScalingCalibrator __version__ compare io load metrics plots protocols simulate tally tally_cases""",
+        BetaBinomialCalibrator BetaCalibrator Case CaseAdaptiveCalibrator Cohort GeometryError HardLabelCalibrator
+        HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
+        PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
+        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols roi simulate
+        tally tally_cases""",
     "mrcalib.calibrators": """
-        BetaCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator
+        BetaBinomialCalibrator BetaCalibrator CaseAdaptiveCalibrator CountCalibrator HardLabelCalibrator
+        HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator VoteCalibrator""",
     "mrcalib.metrics": """
-        CorpDecomposition Metric ReliabilityCurve auc auc_metric average_calibration_error binomial_count_probs
-        brier_metric brier_score corp_decomposition default_metrics ece_metric expected_calibration_error gaussian_crps
-        get_metric log_loss log_loss_metric majority_dice majority_dice_metric maximum_calibration_error mean_rater_ece
-        multirater multirater_ece ranked_probability_score reliability_curve reliability_metric soft_dice soft_dice_metric
-        threshold_dice threshold_dice_metric volume_bias volume_bias_metric volume_crps volume_crps_metric volume_error
-        volume_error_metric""",
+        CorpDecomposition DetectionScore Metric PlaneContact RaterAgreement ReliabilityCurve VascularInvasion
+        VoteCoverage auc auc_metric average_calibration_error average_precision average_recall binomial_count_probs
+        brier_metric brier_score corp_decomposition count_level_responses count_log_loss count_log_loss_metric
+        count_readout count_responses default_metrics detection_calibration detection_ece ece_metric
+        expected_calibration_error gaussian_crps get_metric laece0 log_loss log_loss_metric lrp majority_dice
+        majority_dice_metric maximum_calibration_error mean_rater_ece multiclass_report multirater multirater_ece
+        orc_labels pit_histogram pit_metric ranked_probability_score rater_agreement reliability_curve
+        reliability_metric rps_metric soft_dice soft_dice_metric threshold_dice threshold_dice_metric vascular_contact
+        vascular_invasion volume_bias volume_bias_metric volume_crps volume_crps_metric volume_error
+        volume_error_metric vote_coverage_metric vote_interval vote_interval_coverage""",
+    "mrcalib.boxes": "Boxes DetectionImage Matches iou match votes",
+    "mrcalib.detection": """
+        BoxGroups Boxes DetectionImage LabelSamplingEnsemble Matches RaterSpecificEnsemble detection_cohort
+        detection_tally group_boxes iou match votes""",
+    "mrcalib.fusion": """
+        SimpleResult StapleResult majority median random_rater simple soft soft_gaussian staple svls""",
     "mrcalib.io": """
-        Case Geometry LoadOptions LoadedCase Source Volume atomic_write discover read_labels read_manifest
-        read_probability read_volume write_manifest write_probability""",
-    "mrcalib.protocols": "curvas_pdacvi",
-    "mrcalib.simulate": "Phantom phantoms write_dataset",
+        AnnotatedImage Annotations Case Defect Geometry ImageClass LayoutCase LayoutFolder LayoutInfo LoadOptions
+        LoadedAnnotations LoadedCase LoadedClasses Source Volume atomic_write discover discover_annotations
+        layout_info load_classes read_annotated read_annotations read_cocahis read_image_folder read_image_stack
+        read_labels read_layout read_longciu read_manifest read_probability read_volume recognise_layout
+        require_classes scan_layout write_labels write_manifest write_metrics_json write_probability""",
+    "mrcalib.io.boxes": """
+        BoxSet ImageEntry detection_images merge_boxes read_box_csv read_boxes read_coco read_napari rescore write_box_csv
+        write_coco write_coco_results write_napari""",
+    "mrcalib.protocols": "PROTOCOLS Protocol curvas_2024 curvas_pdacvi get_protocol qubiq",
+    "mrcalib.simulate": "OrganoidImage Phantom organoids phantoms write_curvas_pdacvi write_dataset",
     "mrcalib.plots": """
-        CalibrationMapDisplay CaseDisplay MetricDisplay ReliabilityDisplay save_study_figures""",
-    "mrcalib.scale": "Progress tally_case tally_cases voxels_of_case",
+        CalibrationMapDisplay CaseDisplay CasesDisplay CountReliabilityDisplay DetectionCalibrationDisplay
+        EnsembleSizeDisplay MetricDisplay PITDisplay RaterAgreementDisplay ReliabilityDisplay VoteCoverageDisplay
+        choose_cases disagreement_of_raters save_study_figures""",
+    "mrcalib.roi": "RoiRecall dilate high_recall_roi roi_recall",
+    "mrcalib.study": "Dispute Study compare default_methods paper_methods",
+    "mrcalib.scale": "Progress reading_of tally_case tally_cases voxels_of_case",
 }
-ALIASES = {"Source", "Progress"}  # types, which carry their docstring below the assignment
+ALIASES = {"PROTOCOLS", "Source", "Progress"}  # types, which carry their docstring below the assignment
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 

@@ -5,6 +5,9 @@ imported when something is drawn; its global state (rcParams, pyplot's figures) 
 """
 
 from mrcalib.plots._case import CaseDisplay
+from mrcalib.plots._cases import CasesDisplay, choose_cases, disagreement_of_raters
+from mrcalib.plots._counts import CountReliabilityDisplay, PITDisplay, VoteCoverageDisplay
+from mrcalib.plots._detection import DetectionCalibrationDisplay, EnsembleSizeDisplay, RaterAgreementDisplay
 from mrcalib.plots._maps import CalibrationMapDisplay
 from mrcalib.plots._metrics import MetricDisplay
 from mrcalib.plots._reliability import ReliabilityDisplay
@@ -13,7 +16,16 @@ from mrcalib.plots._save import save_study_figures
 __all__ = [
     "CalibrationMapDisplay",
     "CaseDisplay",
+    "CasesDisplay",
+    "CountReliabilityDisplay",
+    "DetectionCalibrationDisplay",
+    "EnsembleSizeDisplay",
     "MetricDisplay",
+    "PITDisplay",
+    "RaterAgreementDisplay",
     "ReliabilityDisplay",
+    "VoteCoverageDisplay",
+    "choose_cases",
+    "disagreement_of_raters",
     "save_study_figures",
 ]

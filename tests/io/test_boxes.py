@@ -40,7 +40,8 @@ def coco(tmp_path):
     def write(annotations, name="ann.json", images=IMAGES, categories=CATEGORIES, **more):
         path = tmp_path / name
         path.write_text(
-            json.dumps({"images": images, "annotations": annotations, "categories": categories} | more), encoding="utf-8"
+            json.dumps({"images": images, "annotations": annotations, "categories": categories} | more),
+            encoding="utf-8",
         )
         return path
 
@@ -200,7 +201,9 @@ def test_what_is_written_is_read_back(tmp_path_factory, data, scored):
 
 
 def test_three_dimensions_go_through_coco_and_csv(tmp_path):
-    boxes = BoxSet({"v": ImageEntry((9.0, 9.0, 9.0))}, {"m": {"v": Boxes([[1, 2, 3, 4, 5, 6]], [0.5], [2])}}, {2: "cell"})
+    boxes = BoxSet(
+        {"v": ImageEntry((9.0, 9.0, 9.0))}, {"m": {"v": Boxes([[1, 2, 3, 4, 5, 6]], [0.5], [2])}}, {2: "cell"}
+    )
     write_coco(tmp_path / "v.json", boxes)
     write_box_csv(tmp_path / "v.csv", boxes)
     for back in (read_coco(tmp_path / "v.json", source="m"), read_box_csv(tmp_path / "v.csv")):
@@ -211,7 +214,9 @@ def test_three_dimensions_go_through_coco_and_csv(tmp_path):
 
 
 def test_results_are_of_one_model_with_scores(tmp_path):
-    boxes = BoxSet({"p": ImageEntry(key=7)}, {"m": {"p": Boxes([[1, 2, 3, 4]], [0.5])}, "r": {"p": Boxes([[1, 2, 3, 4]])}})
+    boxes = BoxSet(
+        {"p": ImageEntry(key=7)}, {"m": {"p": Boxes([[1, 2, 3, 4]], [0.5])}, "r": {"p": Boxes([[1, 2, 3, 4]])}}
+    )
     write_coco_results(tmp_path / "m.json", boxes, "m")
     assert json.loads((tmp_path / "m.json").read_text()) == [
         {"image_id": 7, "category_id": 1, "bbox": [1.0, 2.0, 2.0, 2.0], "score": 0.5}
@@ -345,7 +350,10 @@ def test_images_in_memory_are_written():
 
 
 def test_new_scores_leave_all_else_as_it_was(tmp_path):
-    content = {"info": {"x": 1}, "annotations": [annotation(5, score=0.25, segmentation=[[1, 2]]), annotation(2, 2, score=1)]}
+    content = {
+        "info": {"x": 1},
+        "annotations": [annotation(5, score=0.25, segmentation=[[1, 2]]), annotation(2, 2, score=1)],
+    }
     path = tmp_path / "m.json"
     path.write_text(json.dumps(content))
     assert rescore(path, tmp_path / "out.json", lambda scores: scores / 2).tolist() == [0.25, 1]
