@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "add_parser", "draw", "perform", "report", "run"]
 
+EACH_GROUP = "leave-one-group-out"
 KINDS: tuple[Literal["mean"], Literal["pooled"]] = ("mean", "pooled")
 _DESCRIPTION = """\
 Compare methods of calibration on your own cases. Each case is scored by maps that were fitted to the other patients
@@ -124,7 +125,7 @@ def add_parser(subparsers: Subparsers) -> None:
     study.add_argument(
         "--cv",
         type=_folds,
-        default="leave-one-group-out",
+        default=EACH_GROUP,
         metavar="FOLDS",
         help="leave-one-group-out, a number of folds, or none: fit and score on the same cases (default: %(default)s)",
     )
@@ -325,6 +326,9 @@ def _check(args: argparse.Namespace) -> None:
         if given:
             msg = f"{given[0]} goes with --protocol."
             raise UsageError(msg)
+    if args.test_manifest and args.cv != EACH_GROUP:
+        msg = "--cv does not go with --test-manifest, whose cases are scored by maps that are fitted once."
+        raise UsageError(msg)
     if args.reference and args.methods and args.reference not in args.methods:
         msg = f"--reference {args.reference!r} is not among --methods."
         raise UsageError(msg)
