@@ -25,7 +25,7 @@ def tell_trade_offs(study: Study, whose: str, console: Console) -> None:
     if any(metric.name == "soft_dice" for metric in study.metrics):
         console.show("  Soft Dice rewards overconfidence, so that it falls under any honest calibration.")
     who = f"{len(sentences)} methods win" if len(sentences) > 1 else "a method wins"
-    console.complain(
+    console.note(
         f"warning: {who} on some metrics at a significant cost on others ({whose}); "
         "see 'What is won, and what it costs' before choosing."
     )

@@ -123,7 +123,7 @@ def test_names_are_unique_and_directions_known():
 
 
 def test_an_unknown_metric_is_answered_with_the_names():
-    with pytest.raises(ValueError, match=r"no metric 'ece'; there are mr_ece, mean_rater_ece, .*auc_majority\."):
+    with pytest.raises(ValueError, match=r"no metric 'ece'; there are mr_ece, mean_rater_ece, .*auc_majority, rps, "):
         get_metric("ece")
 
 
