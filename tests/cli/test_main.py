@@ -73,7 +73,10 @@ def test_names_are_those_of_the_library():
         (["compare", "--manifest", "m.csv", "--methods", "magic"], "there is no method 'magic'; there are 'none'"),
         (["compare", "--manifest", "m.csv", "--metrics", "ece"], "there is no metric 'ece'; there are 'mr_ece'"),
         (["compare", "--manifest", "m.csv", "--cv", "some"], "expected leave-one-group-out"),
-        (["compare", "--manifest", "m.csv", "--cv", "5", "--test-manifest", "t.csv"], "--cv does not go with --test-manifest"),
+        (
+            ["compare", "--manifest", "m.csv", "--cv", "5", "--test-manifest", "t.csv"],
+            "--cv does not go with --test-manifest",
+        ),
         (["compare", "--manifest", "m.csv", "--spacing", "0,1,1"], "edges in mm"),
         (["compare", "--manifest", "m.csv", "--jobs", "0"], "whole number of at least 1"),
         (["compare", "--manifest", "m.csv", "--level", "95"], "between 0 and 1"),
