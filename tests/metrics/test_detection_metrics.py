@@ -59,6 +59,18 @@ def test_d_ece_equals_a_bincount_over_all_features(rng, bins):
     )
 
 
+@pytest.mark.parametrize("n_features", [0, 1, 4])
+def test_d_ece_equals_netcal_s(rng, n_features):
+    metrics = pytest.importorskip("netcal.metrics", reason="netcal needs PyTorch")
+    bins = [13, 7, 4, 3, 2][: n_features + 1]
+    table = rng.uniform(0.001, 0.999, (2000, n_features + 1))
+    true = rng.random(2000) < table[:, 0] ** 1.3
+    theirs = metrics.ECE(bins=bins, detection=True, sample_threshold=1).measure(table, true.astype(int))
+    assert detection_ece(table[:, 0], true, table[:, 1:] if n_features else None, bins=bins) == pytest.approx(
+        theirs, abs=1e-12
+    )
+
+
 def test_d_ece_by_hand_with_the_edges_where_they_belong():
     # 0.5 opens the second of two bins, 1 is in the last: |0.2 - 1| / 4 + |0.5 + 0.7 + 1 - 1| / 4
     assert detection_ece([0.2, 0.5, 0.7, 1.0], [1, 0, 1, 0], bins=2) == pytest.approx(0.5)
