@@ -79,19 +79,20 @@ class RaterAgreement:
     def table(self) -> list[dict[str, Any]]:
         """A row for each pair and threshold: pooled precision, recall and F1, and mean and sd over images of F1."""
         rows = []
+        precision, recall, f1, image_f1 = self.precision, self.recall, self.f1, self.image_f1
         for p, (first, second) in enumerate(self.pairs):
             seen = ~np.isnan(self.n_first[p])
             for t, threshold in enumerate(self.iou_thresholds):
-                each = self.image_f1[p, seen, t]
+                each = image_f1[p, seen, t]
                 rows.append(
                     {
                         "first": first,
                         "second": second,
                         "iou_threshold": threshold,
                         "n_images": int(seen.sum()),
-                        "precision": float(self.precision[p, t]),
-                        "recall": float(self.recall[p, t]),
-                        "f1": float(self.f1[p, t]),
+                        "precision": float(precision[p, t]),
+                        "recall": float(recall[p, t]),
+                        "f1": float(f1[p, t]),
                         "mean_image_f1": float(each.mean()),
                         "sd_image_f1": float(each.std(ddof=1)) if each.size > 1 else float("nan"),
                     }
