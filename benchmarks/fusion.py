@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -73,7 +74,7 @@ def main() -> None:
     mean, _ = timed(lambda: soft(masks), args.repetitions)
     told = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python benchmarks/fusion.py",
+        "command": " ".join(["python benchmarks/fusion.py", *sys.argv[1:]]),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}",
         "versions": {
             "mrcalib": mrcalib.__version__,
