@@ -58,7 +58,7 @@ def read_cocahis(path: str | Path, stain: Stain = "raw") -> Iterator[AnnotatedIm
     try:
         h5py: Any = import_module("h5py")
     except ImportError as error:
-        msg = f"Reading {path} needs h5py: pip install h5py."
+        msg = f"Reading {path} needs h5py: pip install 'mrcalib[hdf5]'."
         raise ImportError(msg) from error
     return _images(h5py, path, stain)
 
