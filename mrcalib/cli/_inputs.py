@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mrcalib.cli._data import add_data, cases_in_data, check_data
 from mrcalib.cli._exit import UsageError
-from mrcalib.cli._options import below_one, millimetres, numbers, spacing, weights
+from mrcalib.cli._options import add_labels, below_one, millimetres, numbers, spacing, weights
 
 if TYPE_CHECKING:
     from mrcalib.io import Case, LoadOptions
@@ -139,17 +139,7 @@ def add_reading(parser: argparse.ArgumentParser, *, raters: bool = True) -> None
         "segmenter that does not look there (default: %(default)s)",
     )
     if raters:
-        group.add_argument(
-            "--positive",
-            type=numbers,
-            metavar="LABELS",
-            help="labels of the masks that are foreground, such as 255 (default: 1)",
-        )
-        group.add_argument(
-            "--no-agreement-check",
-            action="store_true",
-            help="accept a rater who agrees with the others only after a flip or a shift (default: refused)",
-        )
+        add_labels(group)
     group.add_argument(
         "--spacing",
         type=spacing,

@@ -13,6 +13,7 @@ __all__ = [
     "add_common",
     "add_invalid",
     "add_jobs",
+    "add_labels",
     "below_one",
     "command",
     "count",
@@ -69,6 +70,21 @@ def add_common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     group.add_argument("--quiet", "-q", action="store_true", help="no progress and no notes on stderr")
     group.add_argument(
         "--debug", action="store_true", help="show where an error came from (also: MRCALIB_DEBUG=1 in the environment)"
+    )
+
+
+def add_labels(parser: argparse._ActionsContainer) -> None:
+    """What in the raters' masks is foreground, and whether raters must overlap."""
+    parser.add_argument(
+        "--positive",
+        type=numbers,
+        metavar="LABELS",
+        help="labels of the masks that are foreground, such as 255 (default: 1)",
+    )
+    parser.add_argument(
+        "--no-agreement-check",
+        action="store_true",
+        help="accept a rater who agrees with the others only after a flip or a shift (default: refused)",
     )
 
 

@@ -16,7 +16,7 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._data import add_data, check_data
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._files import file_name, to_json, write_csv, write_json
-from mrcalib.cli._options import add_common, add_jobs, command, count, fraction, name_of, numbers, spacing
+from mrcalib.cli._options import add_common, add_jobs, add_labels, command, count, fraction, name_of, spacing
 from mrcalib.cli._tables import number, table
 
 if TYPE_CHECKING:
@@ -126,17 +126,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--rater-columns", metavar="PATTERN", help="columns of the manifest to take as raters, such as 'annotation_*'"
     )
     add_data(group, predictions=False)
-    group.add_argument(
-        "--positive",
-        type=numbers,
-        metavar="LABELS",
-        help="labels of the masks that are foreground, such as 255 (default: 1)",
-    )
-    group.add_argument(
-        "--no-agreement-check",
-        action="store_true",
-        help="accept a rater who agrees with the others only after a flip or a shift (default: refused)",
-    )
+    add_labels(group)
     group.add_argument(
         "--spacing",
         type=spacing,
