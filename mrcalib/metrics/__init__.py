@@ -17,18 +17,20 @@ from mrcalib.metrics.calibration import (
 )
 from mrcalib.metrics.catalogue import default_metrics, get_metric
 from mrcalib.metrics.corp import CorpDecomposition, corp_decomposition
-from mrcalib.metrics.counts import (
+from mrcalib.metrics.count_calibration import (
     VoteCoverage,
+    pit_histogram,
+    pit_metric,
+    vote_coverage_metric,
+    vote_interval,
+    vote_interval_coverage,
+)
+from mrcalib.metrics.counts import (
     count_level_responses,
     count_log_loss,
     count_log_loss_metric,
     count_responses,
-    pit_histogram,
-    pit_metric,
     rps_metric,
-    vote_coverage_metric,
-    vote_interval,
-    vote_interval_coverage,
 )
 from mrcalib.metrics.curve_metric import reliability_metric
 from mrcalib.metrics.detection import detection_calibration, detection_ece, laece0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mrcalib.metrics._metric import Metric
 from mrcalib.metrics.calibration import ece_metric
-from mrcalib.metrics.counts import count_log_loss_metric, pit_metric, rps_metric, vote_coverage_metric
+from mrcalib.metrics.count_calibration import pit_metric, vote_coverage_metric
+from mrcalib.metrics.counts import count_log_loss_metric, rps_metric
 from mrcalib.metrics.overlap import majority_dice_metric, soft_dice_metric, threshold_dice_metric
 from mrcalib.metrics.proper import brier_metric, log_loss_metric
 from mrcalib.metrics.ranking import auc_metric

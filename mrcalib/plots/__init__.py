@@ -6,12 +6,14 @@ imported when something is drawn; its global state (rcParams, pyplot's figures) 
 
 from mrcalib.plots._case import CaseDisplay
 from mrcalib.plots._cases import CasesDisplay, choose_cases, disagreement_of_raters
-from mrcalib.plots._counts import CountReliabilityDisplay, PITDisplay, VoteCoverageDisplay
+from mrcalib.plots._count_reliability import CountReliabilityDisplay
 from mrcalib.plots._detection import DetectionCalibrationDisplay, EnsembleSizeDisplay, RaterAgreementDisplay
 from mrcalib.plots._maps import CalibrationMapDisplay
 from mrcalib.plots._metrics import MetricDisplay
+from mrcalib.plots._pit import PITDisplay
 from mrcalib.plots._reliability import ReliabilityDisplay
 from mrcalib.plots._save import save_study_figures
+from mrcalib.plots._vote_coverage import VoteCoverageDisplay
 
 __all__ = [
     "CalibrationMapDisplay",

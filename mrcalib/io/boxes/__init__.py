@@ -4,7 +4,8 @@ Nothing is guessed: a rater who did not look at an image is not one who found no
 with the file, the image and the box.
 """
 
-from mrcalib.io.boxes.coco import read_coco, write_coco, write_coco_results
+from mrcalib.io.boxes.coco import read_coco
+from mrcalib.io.boxes.coco_writing import write_coco, write_coco_results
 from mrcalib.io.boxes.joining import detection_images, merge_boxes
 from mrcalib.io.boxes.model import BoxSet, ImageEntry
 from mrcalib.io.boxes.napari import read_napari, write_napari

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._files import atomic_write
-from mrcalib.io.boxes.coco import load_json, write_json
+from mrcalib.io.boxes.coco import load_json
+from mrcalib.io.boxes.coco_writing import write_json
 from mrcalib.io.boxes.rows import number
 from mrcalib.io.boxes.table import open_table
 
