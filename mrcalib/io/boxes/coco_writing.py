@@ -6,13 +6,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrcalib._files import atomic_write
 from mrcalib.io.boxes.model import BoxSet
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["write_coco", "write_coco_results", "write_json"]
 
@@ -39,6 +36,7 @@ def write_coco(path: str | Path, boxes: BoxSet) -> None:
     --------
     >>> import tempfile
     >>> from mrcalib.boxes import Boxes
+    >>> from mrcalib.io.boxes import ImageEntry, read_coco
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = Path(folder.name) / "raters.json"
     >>> write_coco(path, BoxSet({"p": ImageEntry((90, 60))}, {"a": {"p": Boxes([[1, 2, 3, 5]])}, "b": {}}))
