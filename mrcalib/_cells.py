@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ class Cells(NamedTuple):
         """Cells in ascending order of (stratum, bin, present, marked), those that are equal added up."""
         names = [np.asarray(c, dtype=np.int64) for c in columns[:4]]
         sums = [np.asarray(c, dtype=np.int64) for c in columns[4:]]
-        order = np.lexsort(names[::-1])
+        order = _ascending(names)
         if order.size:
             names = [c[order] for c in names]
             starts = np.flatnonzero(np.append(True, np.any([np.diff(c) != 0 for c in names], axis=0)))
@@ -75,3 +76,14 @@ class Cells(NamedTuple):
     def equal(self, other: Cells) -> bool:
         """Whether every column is the same."""
         return all(np.array_equal(mine, theirs) for mine, theirs in zip(self, other, strict=True))
+
+
+def _ascending(names: Sequence[IntArray]) -> NDArray[np.intp]:
+    """The order of rows by the first name, then by the next; parts that are in order already are merged in one go."""
+    spans = [int(name.max(initial=0)) + 1 for name in names]
+    if prod(spans) >= 1 << 62 or any(name.min(initial=0) < 0 for name in names):
+        return np.lexsort(names[::-1])
+    key = names[0]
+    for name, span in zip(names[1:], spans[1:], strict=True):
+        key = key * span + name
+    return np.argsort(key, kind="stable")

@@ -3,122 +3,114 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._cells import Cells
-from mrcalib._kernels.tallying import add_counts, find_keys, pack_bits
+from mrcalib._packed import PATTERN_RATERS, PackedTable
 from mrcalib._threads import over_runs
-from mrcalib._voxels import CHUNK, Chunk, Voxels, bit_masks
+from mrcalib._voxels import CHUNK, Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
 
-__all__ = ["PATTERN_RATERS", "count_voxels"]
+__all__ = ["VoxelCounts", "count_voxels"]
 
-PATTERN_RATERS = 8  # up to here vote patterns are counted in a dense table of 2**R columns
 TABLE_BYTES = 1 << 26  # of all dense tables of a thread
 MERGE_AT = 16
 
 
 def count_voxels(voxels: Voxels, grid: ProbabilityGrid, n_jobs: int | None = None) -> tuple[Cells, int]:
     """The cells of all voxels, and how many were refused; equal runs of voxels are counted by ``n_jobs`` threads."""
-    count = _count_sparse if voxels.n_raters > PATTERN_RATERS else _count_dense
-    parts = over_runs(lambda start, stop: count(voxels, grid, start, stop), voxels.n_voxels, n_jobs)
-    return Cells.merge([cells for cells, _ in parts]), sum(refused for _, refused in parts)
+
+    def count(start: int, stop: int) -> VoxelCounts:
+        counts = VoxelCounts(grid, voxels.n_raters)
+        counts.add(voxels, start, stop)
+        return counts
+
+    first, *others = over_runs(count, voxels.n_voxels, n_jobs)
+    for other in others:
+        first.take(other)
+    return first.cells(), first.refused
 
 
-def _count_dense(voxels: Voxels, grid: ProbabilityGrid, start: int, stop: int) -> tuple[Cells, int]:
-    """Cells from tables with a column for each pattern of votes, one table a stratum and set of raters who answered.
+class VoxelCounts:
+    """Voxels that are counted as they come: in tables, or sorted where there are too many patterns of votes for tables."""
 
-    Where these sets are too many for a table each, the voxels of the rarer ones are sorted instead.
-    """
-    shape = (grid.n_bins, 1 << voxels.n_raters, 2)
-    n_tables = max(1, TABLE_BYTES // (8 * prod(shape)))
-    tables: defaultdict[tuple[int, int], NDArray[np.int64]] = defaultdict(lambda: np.zeros(shape, np.int64))
-    rest = _Merged()
-    everyone = sum(1 << r for r, mask in enumerate(voxels.masks) if mask is not None)
-    keys, excess, votes = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32), np.empty(CHUNK, np.uint8)
-    refused = 0
-    for chunk in voxels.chunks(start, stop):
-        n = chunk.probs.size
-        p = chunk.single()
-        find_keys(p, grid.mantissa_bits, keys, excess)
-        if chunk.strata is None and not any(known.size for known in chunk.present):
-            _pack(voxels, chunk, votes[:n])
-            table = tables[0, everyone]
-            refused += add_counts(p, keys[:n], excess[:n], votes[:n], grid.first, grid.lower, table)
-            continue
-        present, marked = bit_masks(voxels, chunk)
-        strata = np.zeros(n, np.int64) if chunk.strata is None else chunk.strata.astype(np.int64)
+    def __init__(self, grid: ProbabilityGrid, n_raters: int) -> None:
+        self._grid = grid
+        self._in_tables = n_raters <= PATTERN_RATERS
+        n_patterns = 1 << n_raters if self._in_tables else 1
+        self._max_tables = max(1, TABLE_BYTES // PackedTable.bytes_of(grid, n_patterns))
+        # by stratum and raters who answered
+        self._tables = defaultdict[tuple[int, int], PackedTable](lambda: PackedTable(grid, n_patterns))
+        self._parts = [Cells.empty()]
+        self._refused = 0
+
+    @property
+    def refused(self) -> int:
+        """How many probabilities were refused."""
+        return self._refused + sum(table.refused for table in self._tables.values())
+
+    def add(self, voxels: Voxels, start: int = 0, stop: int | None = None) -> None:
+        """Count a run of voxels.
+
+        Tables have a column for each pattern of votes. Where strata and sets of raters who answered are too many for a table
+        each, the voxels of the rarer ones are sorted instead.
+        """
+        everyone = sum(1 << r for r, mask in enumerate(voxels.masks) if mask is not None)
+        whole = self._in_tables and voxels.ready
+        for chunk in voxels.chunks(start, stop, max(1, voxels.n_voxels) if whole else CHUNK):
+            p = chunk.single()
+            if self._in_tables and chunk.strata is None and not any(known.size for known in chunk.present):
+                if self._tables[0, everyone].add(p, chunk.masks) > 1:
+                    voxels.refuse_labels(next(r for r, mask in enumerate(chunk.masks) if mask.max(initial=0) > 1))
+                continue
+            present, marked = bit_masks(voxels, chunk)
+            strata = np.zeros(p.size, np.int64) if chunk.strata is None else chunk.strata.astype(np.int64)
+            rest = self._to_tables(p, strata, present, marked) if self._in_tables else slice(None)
+            self._merge(*_sorted_cells(self._grid, p[rest], strata[rest], present[rest], marked[rest]))
+
+    def take(self, other: VoxelCounts) -> None:
+        """Add what was counted elsewhere."""
+        for kind, table in other._tables.items():
+            if kind in self._tables:
+                self._tables[kind].take(table)
+            else:
+                self._tables[kind] = table
+        self._merge(Cells.merge(other._parts), other._refused)
+
+    def cells(self) -> Cells:
+        """The cells of all voxels that some rater answered."""
+        return Cells.merge([*self._parts, *(table.cells(*kind) for kind, table in self._tables.items() if kind[1])])
+
+    def _to_tables(
+        self, p: NDArray[np.float32], strata: NDArray[np.int64], present: NDArray[np.int64], marked: NDArray[np.int64]
+    ) -> NDArray[np.intp]:
+        """Count what has a table; the others' index is returned."""
         kinds = strata << PATTERN_RATERS | present
         found, index, size = np.unique(kinds, return_inverse=True, return_counts=True)
-        sort = np.zeros(found.size, dtype=bool)
+        left = np.zeros(found.size, dtype=bool)
         for i in np.argsort(-size, kind="stable"):
             kind = divmod(int(found[i]), 1 << PATTERN_RATERS)
-            if kind not in tables and len(tables) >= n_tables:
-                sort[i] = True
+            if kind not in self._tables and len(self._tables) >= self._max_tables:
+                left[i] = True
                 continue
             here = np.flatnonzero(index == i)
-            columns = marked[here].astype(np.uint8)
-            refused += add_counts(p[here], keys[here], excess[here], columns, grid.first, grid.lower, tables[kind])
-        if sort.any():
-            here = np.flatnonzero(sort[index])
-            cells, bad = _sorted_cells(grid, p[here], excess[here], strata[here], present[here], marked[here])
-            rest.add(cells)
-            refused += bad
-    for (stratum, present_raters), table in tables.items():
-        if present_raters:
-            bins, marked = np.nonzero(table[:, :, 0])
-            count, total = table[bins, marked].T
-            ones = np.ones(bins.size, np.int64)
-            rest.add(Cells.in_order(stratum * ones, bins, present_raters * ones, marked, count, total))
-    return rest.cells(), refused
+            self._tables[kind].add(p[here], [marked[here].astype(np.uint8)])
+        return np.flatnonzero(left[index])
 
-
-def _pack(voxels: Voxels, chunk: Chunk, out: NDArray[np.uint8]) -> None:
-    """Rater r's answers into bit r of ``out``."""
-    if pack_bits(tuple(chunk.masks), out) > 1:
-        voxels.refuse_labels(next(r for r, mask in enumerate(chunk.masks) if mask.max(initial=0) > 1))
-
-
-def _count_sparse(voxels: Voxels, grid: ProbabilityGrid, start: int, stop: int) -> tuple[Cells, int]:
-    """With more raters than a dense table of patterns can hold, all voxels are sorted, a chunk at a time."""
-    rest = _Merged()
-    keys, excess = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
-    refused = 0
-    for chunk in voxels.chunks(start, stop):
-        n = chunk.probs.size
-        p = chunk.single()
-        find_keys(p, grid.mantissa_bits, keys, excess)
-        strata = np.zeros(n, np.int64) if chunk.strata is None else chunk.strata.astype(np.int64)
-        cells, bad = _sorted_cells(grid, p, excess[:n], strata, *bit_masks(voxels, chunk))
-        rest.add(cells)
-        refused += bad
-    return rest.cells(), refused
-
-
-def _sorted_cells(
-    grid: ProbabilityGrid, p: NDArray[np.float32], excess: NDArray[np.int32], *names: NDArray[np.int64]
-) -> tuple[Cells, int]:
-    """Cells of voxels given with their (stratum, present, marked), and how many were refused."""
-    strata, present, marked = names
-    bins = grid.locate(p)
-    known = (bins >= 0) & (present != 0)
-    columns = (strata, bins, present, marked, np.ones(p.size, np.int64), excess.astype(np.int64))
-    return Cells.of(*(column[known] for column in columns)), int(np.count_nonzero(bins < 0))
-
-
-class _Merged:
-    """Cells that arrive in parts, merged as they come so that only different ones are held."""
-
-    def __init__(self) -> None:
-        self._parts = [Cells.empty()]
-
-    def add(self, cells: Cells) -> None:
+    def _merge(self, cells: Cells, refused: int) -> None:
+        """Cells that arrive in parts are merged as they come, so that only different ones are held."""
         self._parts.append(cells)
+        self._refused += refused
         if len(self._parts) > MERGE_AT:
             self._parts = [Cells.merge(self._parts)]
 
-    def cells(self) -> Cells:
-        return Cells.merge(self._parts)
+
+def _sorted_cells(grid: ProbabilityGrid, p: NDArray[np.float32], *names: NDArray[np.int64]) -> tuple[Cells, int]:
+    """Cells of voxels given with their (stratum, present, marked), and how many were refused."""
+    strata, present, marked = names
+    bins, excess = grid.locate_with_excess(p)
+    known = (bins >= 0) & (present != 0)
+    columns = (strata, bins, present, marked, np.ones(p.size, np.int64), excess)
+    return Cells.of(*(column[known] for column in columns)), int(np.count_nonzero(bins < 0))

@@ -76,6 +76,17 @@ class Voxels:
     def n_raters(self) -> int:
         return 1 if self.soft is not None else len(self.masks)
 
+    @property
+    def ready(self) -> bool:
+        """Whether probabilities and masks can be counted as they lie in memory, so that a chunk may be of any size."""
+        plain = all(
+            mask is None or (not np.ma.isMaskedArray(mask) and mask.dtype in (np.bool_, np.uint8) and _contiguous(mask))
+            for mask in self.masks
+        )
+        options = (self.positive, self.soft, self.roi, self.strata, self.sample_weight)
+        usable = self.probs.dtype == np.float32 and _contiguous(self.probs)
+        return plain and usable and all(option is None for option in options)
+
     def chunks(self, start: int = 0, stop: int | None = None, size: int = CHUNK) -> Iterator[Chunk]:
         """Convert voxels ``start`` to ``stop``, ``size`` at a time; chunks with nothing in the ROI are skipped."""
         stop = self.n_voxels if stop is None else stop
@@ -172,6 +183,10 @@ class Voxels:
     def refuse_labels(self, rater: int) -> None:
         """Raise for a rater whose mask holds other values than 0 and 1."""
         refuse_labels(self.masks[rater], rater, self.case, takes_soft=self.takes_soft)
+
+
+def _contiguous(array: NDArray[Any]) -> bool:
+    return bool(array.flags.c_contiguous)
 
 
 def bit_masks(voxels: Voxels, chunk: Chunk) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

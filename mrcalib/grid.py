@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._kernels.tallying import find_keys
+from mrcalib._kernels.tallying import LANES
 
 __all__ = ["ProbabilityGrid", "edge_above", "edges_of_uniform_bins"]
 
 _TINY = 2.0**-32  # all of (0, _TINY) shares one bin and counts as _TINY / 2
 _ULP = 2.0**-24  # the spacing of float32 between 1/2 and 1
+_REFUSED = np.iinfo(np.int64).min
 _TINY_EXPONENT, _ULP_EXPONENT, _HALF_EXPONENT = 95, 103, 126  # biased float32 exponents of these and of 1/2
 
 
@@ -41,6 +42,30 @@ def edge_above(threshold: float) -> float:
     if float(edge) <= threshold:
         edge = np.nextafter(edge, np.float32(np.inf))
     return float(edge)
+
+
+class Slots(NamedTuple):
+    """Where the kernel counts: slots that it finds from the bits of a probability alone, in no order of p.
+
+    They are ``LANES`` slots of zero, a pair (p <= 1/2, p > 1/2) for (0, 2**-32) and for 1, a pair for each value of the top
+    bits from there to 1/2, a pair of what is refused, and then the bins into which edges cut some of these.
+
+    Attributes
+    ----------
+    bin : ndarray of shape (n_slots,), int64
+        The bin of each slot, -1 where nothing is counted.
+    turn : ndarray of shape (n_plain,), int32
+        Of a slot that edges cut: the first of its bins among ``lower``; else -1.
+    closed : ndarray of int64
+        The slots not to be counted in: those cut by edges, and the refused.
+    lower : ndarray of shape (n_slots - n_plain,), float32
+        The smallest probability of each bin of the cut slots, in ascending order.
+    """
+
+    bin: NDArray[np.int64]
+    turn: NDArray[np.int32]
+    closed: NDArray[np.int64]
+    lower: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,9 @@ class ProbabilityGrid:
         object.__setattr__(self, "mantissa_bits", int(self.mantissa_bits))
         object.__setattr__(self, "edges", tuple(edges.astype(float).tolist()))
 
+    def __reduce__(self) -> tuple[type[ProbabilityGrid], tuple[int, tuple[float, ...]]]:
+        return ProbabilityGrid, (self.mantissa_bits, self.edges)  # not the tables made from them
+
     @classmethod
     def standard(cls) -> ProbabilityGrid:
         """The default grid: cut at the edges of 10, 15 and 50 uniform bins and at the usual Dice thresholds."""
@@ -122,16 +150,25 @@ class ProbabilityGrid:
         return lower
 
     @cached_property
-    def first(self) -> NDArray[np.int32]:
-        """What the kernels look up: the bin of each key; ~bin where edges cut the key from that bin on; -1 if refused."""
+    def slots(self) -> Slots:
+        """The order in which the kernel counts."""
         keys, key_lower = self._keys
-        bins = np.searchsorted(self.lower, key_lower.astype(np.float32)).astype(np.int32)
+        bins = np.searchsorted(self.lower, key_lower.astype(np.float32))
         cut = np.diff(bins, append=self.n_bins) > 1
-        first = np.full(2 * ((_HALF_EXPONENT << self.mantissa_bits) + 2), -1, dtype=np.int32)
-        first[2 : 2 * (_TINY_EXPONENT << self.mantissa_bits) : 2] = 1
-        first[keys] = np.where(cut, ~bins, bins)
-        first.flags.writeable = False
-        return first
+        of_key = np.full(2 * ((_HALF_EXPONENT << self.mantissa_bits) + 2), _REFUSED)
+        of_key[keys] = np.where(cut, ~bins, bins)
+        tiny_and_one = of_key[[2, 1]]
+        higher = of_key[2 * (_TINY_EXPONENT << self.mantissa_bits) :]
+        plain = np.concatenate([np.zeros(LANES, np.int64), tiny_and_one, higher])
+        pieces = np.setdiff1d(np.arange(self.n_bins), plain)
+        turn = np.full(plain.size, -1, dtype=np.int32)
+        is_cut = (plain < 0) & (plain != _REFUSED)
+        turn[is_cut] = np.searchsorted(pieces, ~plain[is_cut])
+        bin_of_slot = np.concatenate([np.where(plain < 0, -1, plain), pieces])
+        slots = Slots(bin_of_slot, turn, np.flatnonzero(plain < 0), self.lower[pieces])
+        for array in slots:
+            array.flags.writeable = False
+        return slots
 
     @cached_property
     def _feet(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -160,13 +197,16 @@ class ProbabilityGrid:
         -------
         ndarray of int64, the shape of ``probs``
         """
-        p = np.asarray(probs, dtype=np.float32).ravel()
-        keys, excess = np.empty(p.size, np.int32), np.empty(p.size, np.int32)
-        find_keys(p, self.mantissa_bits, keys, excess)
-        bins = self.first[keys].astype(np.int64)
-        cut = bins < -1
-        bins[cut] = np.searchsorted(self.lower, p[cut], side="right") - 1
-        return bins.reshape(np.shape(probs))
+        return self.locate_with_excess(np.asarray(probs, dtype=np.float32).ravel())[0].reshape(np.shape(probs))
+
+    def locate_with_excess(self, p: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bins of flat probabilities, and how far each lies above the foot of its bin, in the bin's unit."""
+        bins = np.searchsorted(self.lower, p, side="right") - 1
+        bins[~((p >= 0) & (p <= 1))] = -1
+        folded = np.minimum(p, np.float32(1) - p)
+        low_bits = np.uint32((1 << (23 - self.mantissa_bits)) - 1)
+        excess = np.where(folded >= _TINY, folded.view(np.uint32) & low_bits, 0)
+        return bins, excess.astype(np.int64)
 
     def sum_of_probabilities(
         self, bins: NDArray[Any], count: NDArray[np.int64], excess: NDArray[np.int64]

@@ -6,8 +6,9 @@ without loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,7 +21,9 @@ from mrcalib._validation import check_probs
 __all__ = ["BetaMap", "CalibrationMap", "LogitMap", "PiecewiseLinearMap", "StepMap", "map_from_dict", "mean_of_maps"]
 
 FloatArray = NDArray[np.float64]
-CHUNK = 1 << 16
+CHUNK = 1 << 17
+PIECE = 1 << 13
+SMALL = 1 << 13  # so few probabilities are sought among the knots sooner than the tables of the kernel are made
 CLIP = 2.0**-24
 """Exact 0 and 1 have no logit: logit-based maps clip probabilities to [2**-24, 1 - 2**-24], float32's resolution below 1."""
 
@@ -77,7 +80,7 @@ class CalibrationMap:
                     refuse_probs(flat, int(wrong), None, droppable=False)
                 if result.base is not out:
                     out[run] = result
-                if self.keep_zero:
+                if self.keep_zero and not self._keeps_zero(part):
                     out[run][part == 0] = 0
 
         over_runs(evaluate, flat.size)
@@ -86,6 +89,10 @@ class CalibrationMap:
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         """Write the map of ``probs`` to ``out``; return whether some may be NaN or outside [0, 1]."""
         raise NotImplementedError
+
+    def _keeps_zero(self, probs: NDArray[Any]) -> bool:  # noqa: ARG002 - for maps that do
+        """Whether ``_evaluate`` itself gives 0 at 0 where ``keep_zero`` says so."""
+        return False
 
     def inverse(self, values: ArrayLike, *, tolerance: float = 1e-12) -> FloatArray:
         """The smallest p in [0, 1] whose calibrated probability reaches each value; NaN where none does.
@@ -159,6 +166,8 @@ def _knots(x: ArrayLike, y: ArrayLike, name: str) -> tuple[FloatArray, FloatArra
 class PiecewiseLinearMap(CalibrationMap):
     """Linear between knots, constant outside: ``np.interp(p, x, y)``, up to the rounding of the input's dtype.
 
+    Of float32 and float16 the results lie within two units in the last place of float32, and are monotone.
+
     Parameters
     ----------
     x, y : array_like of shape (n_knots,)
@@ -187,27 +196,77 @@ class PiecewiseLinearMap(CalibrationMap):
         return 0.0 if self.keep_zero else float(self.y[0]), float(self.y[-1])
 
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
+        if probs.dtype == np.float32:
+            from mrcalib._kernels.interpolation import interpolate_single
+
+            return bool(interpolate_single(probs, *self._single_tables, out))
+        if probs.size <= SMALL and "_tables" not in self.__dict__:
+            start, value, slope, _ = self._segments().T[:, np.searchsorted(self.x, probs, side="right")]
+            out[:] = slope * (probs - start) + value
+            return True
         from mrcalib._kernels.interpolation import BLOCK, interpolate
 
-        nearer = None if probs.dtype == np.float32 else np.empty(BLOCK, np.int32)
-        return bool(interpolate(probs, *self._tables(), nearer, out))
+        return bool(interpolate(probs, *self._tables, np.empty(BLOCK, np.int32), out))
 
+    def _keeps_zero(self, probs: NDArray[Any]) -> bool:
+        return probs.dtype == np.float32
+
+    @cached_property
     def _tables(self) -> tuple[NDArray[np.uint32], FloatArray]:
-        """What the kernel looks up: the segment at which a key's search begins, and the segments; made once."""
-        tables: tuple[NDArray[np.uint32], FloatArray] | None = self.__dict__.get("_made_tables")
-        if tables is None:
-            from mrcalib._kernels.interpolation import smallest_of_keys
+        """What the kernel of float64 looks up: the segment at which a key's search begins, and the segments."""
+        from mrcalib._kernels.interpolation import smallest_of_keys
 
-            segments = np.zeros((self.x.size + 1, 4))
-            segments[0] = 0.0, self.y[0], 0.0, self.x[0]
-            segments[1:, 0], segments[1:, 1] = self.x, self.y
-            with np.errstate(over="ignore"):
-                slope = np.diff(self.y) / np.diff(self.x)
-            segments[1:-1, 2] = np.where(np.isfinite(slope), slope, 0.0)  # knots as near as this make a step
-            segments[1:, 3] = np.append(self.x[1:], np.nan)  # no number, not even inf, is past the last knot
-            begin = np.searchsorted(self.x, smallest_of_keys(), side="right").astype(np.uint32)
-            tables = self.__dict__.setdefault("_made_tables", (begin, segments))
-        return tables
+        return np.searchsorted(self.x, smallest_of_keys(), side="right").astype(np.uint32), self._segments()
+
+    @cached_property
+    def _single_tables(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32], FloatArray]:
+        """What the kernel of float32 looks up: the line of each key, the segment at which its search begins, the segments."""
+        from mrcalib._kernels.interpolation import feet_of_single_keys
+
+        feet = feet_of_single_keys()
+        low, high = np.minimum(feet, 0.5), np.minimum(np.append(feet[1:], np.inf), 0.5)
+        width = np.nextafter(high.astype(np.float32), np.float32(0)) - low.astype(np.float32)
+        below = self._lines(low, high, width)
+        above = self._lines(1 - low, 1 - high, width)
+        pairs = np.stack([below, above], axis=1)
+        pairs[-1] = np.nan  # what is no probability
+        zero = np.array([[0.0 if self.keep_zero else self.y[0], 0.0]], np.float32)
+        lines = np.concatenate([pairs.reshape(-1, 2), zero])
+        begin = np.searchsorted(self.x, np.stack([low, 1 - high], axis=1).ravel(), side="right").astype(np.uint32)
+        return np.ascontiguousarray(lines).view(np.uint64).ravel(), begin, self._segments()
+
+    def _lines(self, foot: FloatArray, end: FloatArray, width: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows (value at the foot, slope) for the stretches up to ``end``, NaN where a knot lies inside or digits cancel.
+
+        Rounding must not carry a line past the value at its end, or the map would not be monotone: such slopes are lowered.
+        """
+        left, right = np.minimum(foot, end), np.maximum(foot, end)
+        clean = np.searchsorted(self.x, left, side="right") == np.searchsorted(self.x, right, side="left")
+        first, last = (np.interp(p, self.x, self.y) for p in (foot, end))
+        clean &= last >= first / 2
+        length = right - left
+        slope = np.divide(last - first, length, out=np.zeros(length.size), where=length > 0).astype(np.float32)
+        value, limit = first.astype(np.float32), last.astype(np.float32)
+
+        def too_far() -> NDArray[np.bool_]:
+            reached = value + slope * width
+            past: NDArray[np.bool_] = np.where(end > foot, reached > limit, reached < limit) & (length > 0)
+            return past
+
+        for bit in range(23, 12, -1):
+            slope[too_far()] *= np.float32(1 - 2.0**-bit)
+        return np.stack([np.where(clean & ~too_far(), value, np.float32(np.nan)), slope], axis=1)
+
+    def _segments(self) -> FloatArray:
+        """Rows of (x, y, slope, x of the next knot), from the one before the first knot to the one past the last."""
+        segments = np.zeros((self.x.size + 1, 4))
+        segments[0] = 0.0, self.y[0], 0.0, self.x[0]
+        segments[1:, 0], segments[1:, 1] = self.x, self.y
+        with np.errstate(over="ignore"):
+            slope = np.diff(self.y) / np.diff(self.x)
+        segments[1:-1, 2] = np.where(np.isfinite(slope), slope, 0.0)  # knots as near as this make a step
+        segments[1:, 3] = np.append(self.x[1:], np.nan)  # no number, not even inf, is past the last knot
+        return segments
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +316,13 @@ class StepMap(CalibrationMap):
         return True
 
 
+def _doubles(probs: NDArray[Any], out: NDArray[Any]) -> Iterator[tuple[FloatArray, NDArray[Any]]]:
+    """Copies in float64 of pieces so small that what is computed of them is kept by the processor, and where results go."""
+    for start in range(0, probs.size, PIECE):
+        piece = slice(start, start + PIECE)
+        yield probs[piece].astype(np.float64), out[piece]
+
+
 @dataclass(frozen=True, eq=False)
 class LogitMap(CalibrationMap):
     """Affine in the logit: ``expit(slope * logit(p) + offset)``, p clipped to [clip, 1 - clip]. Temperature is 1 / slope.
@@ -288,8 +354,11 @@ class LogitMap(CalibrationMap):
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         from scipy.special import expit, logit
 
-        p = np.clip(probs.astype(np.float64), self.clip, 1 - self.clip)
-        out[:] = expit(self.slope * logit(p) + self.offset)
+        for p, result in _doubles(probs, out):
+            np.clip(p, self.clip, 1 - self.clip, out=p)
+            logit(p, out=p)
+            np.add(np.multiply(p, self.slope, out=p), self.offset, out=p)
+            result[:] = expit(p, out=p)
         return True
 
 
@@ -317,8 +386,9 @@ class BetaMap(CalibrationMap):
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         from scipy.special import expit
 
-        p = np.clip(probs.astype(np.float64), self.clip, 1 - self.clip)
-        out[:] = expit(self.a * np.log(p) - self.b * np.log1p(-p) + self.c)
+        for p, result in _doubles(probs, out):
+            np.clip(p, self.clip, 1 - self.clip, out=p)
+            result[:] = expit(self.a * np.log(p) - self.b * np.log1p(-p) + self.c)
         return True
 
 

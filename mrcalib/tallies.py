@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._cells import Cells
-from mrcalib._counting import count_voxels
+from mrcalib._counting import VoxelCounts, count_voxels
 from mrcalib._files import atomic_write
 from mrcalib._refusals import refuse_probs
 from mrcalib._validation import check_choice, check_voxels
@@ -24,7 +24,7 @@ from mrcalib._voxels import Voxels
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses, Responses
 
-__all__ = ["Tally", "tally", "tally_voxels"]
+__all__ = ["RunningTally", "Tally", "tally", "tally_voxels"]
 
 SCHEMA = 1
 MAX_STUDY_RATERS = 62  # bits of a mask
@@ -158,15 +158,16 @@ class Tally:
         cells = self.cells
         bins, index = np.unique(cells.bin, return_inverse=True)
         prob = np.bincount(index, self._prob_sum(), bins.size) / np.bincount(index, cells.voxels, bins.size)
-        return Responses(
-            np.clip(prob, 0.0, 1.0)[index],
-            cells.voxels.astype(np.float64),
-            np.bitwise_count(cells.present).astype(np.float64),
-            np.bitwise_count(cells.marked).astype(np.float64),
-            len(self.raters),
-            cells.present,
-            cells.marked,
-            voxel_volume,
+        return Responses.at_levels(
+            np.clip(prob, 0.0, 1.0),
+            index,
+            count=cells.voxels.astype(np.float64),
+            answers=np.bitwise_count(cells.present).astype(np.float64),
+            votes=np.bitwise_count(cells.marked).astype(np.float64),
+            n_raters=len(self.raters),
+            present=cells.present,
+            marked=cells.marked,
+            voxel_volume=voxel_volume,
         )
 
     def pooled(self) -> PooledResponses:
@@ -174,11 +175,12 @@ class Tally:
         cells = self.cells
         bins, index = np.unique(cells.bin, return_inverse=True)
         prob_sum = self._prob_sum()
-        sums = np.zeros((3, len(self.raters), bins.size))
+        sums = np.zeros((4, len(self.raters), bins.size))
         for r in range(len(self.raters)):
-            answered, marked = (cells.present >> r) & 1, (cells.marked >> r) & 1
-            for row, values in enumerate((cells.voxels * answered, prob_sum * answered, cells.voxels * marked)):
-                sums[row, r] = np.bincount(index, values, bins.size)
+            for rows, who in ((sums[:2], cells.present), (sums[2:], cells.marked)):
+                here = (who >> r) & 1
+                for row, values in zip(rows, (cells.voxels, prob_sum), strict=True):
+                    row[r] = np.bincount(index, values * here, bins.size)
         return PooledResponses(bins, *sums)
 
     def _prob_sum(self) -> NDArray[np.float64]:
@@ -219,7 +221,7 @@ class Tally:
                         later = header["schema"]
                         raise LookupError(later)
                     cells = Cells.of(*(file[name] for name in Cells._fields))
-                grid = ProbabilityGrid(header["mantissa_bits"], tuple(header["edges"]))
+                grid = _shared_grid(header["mantissa_bits"], tuple(header["edges"]))
                 return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
             except Exception as error:
                 msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
@@ -323,6 +325,41 @@ def tally_voxels(
     if refused and invalid == "raise":
         refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
     return Tally(grid, raters, strata, cells, refused)
+
+
+class RunningTally:
+    """The tally of voxels that come in parts, such as the slabs of an image; it is that of all at once.
+
+    Parameters
+    ----------
+    grid : ProbabilityGrid
+    raters : tuple of str
+        Names of the raters of every part.
+    invalid : {"raise", "drop"}, default="raise"
+        As for ``tally``.
+    """
+
+    def __init__(self, grid: ProbabilityGrid, raters: tuple[str, ...], *, invalid: str = "raise") -> None:
+        self._grid, self._raters, self._invalid = grid, raters, invalid
+        self._counts = VoxelCounts(grid, len(raters))
+
+    def add(self, voxels: Voxels) -> None:
+        """Count a part; ValueError where it holds what is no probability and ``invalid`` is "raise"."""
+        before = self._counts.refused
+        self._counts.add(voxels)
+        refused = self._counts.refused - before
+        if refused and self._invalid == "raise":
+            refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+
+    def tally(self) -> Tally:
+        """All that was counted so far."""
+        return Tally(self._grid, self._raters, ("0",), self._counts.cells(), self._counts.refused)
+
+
+@lru_cache(maxsize=16)
+def _shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
+    """One grid for all tallies that are read: its tables are made once."""
+    return ProbabilityGrid(mantissa_bits, edges)
 
 
 def _narrow(column: IntArray) -> NDArray[Any]:

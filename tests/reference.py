@@ -17,29 +17,20 @@ TINY = (
 )  # below this, probabilities share a bin and count as TINY / 2 each, or as 0 where they share the bin of 0
 
 
-def find_keys(p, n_mantissa, keys, excess):
-    for i, x in enumerate(p):
-        q = min(x, np.float32(1) - x)
-        bits = int(np.float32(q).view(np.uint32))
-        top, rest = divmod(bits, 1 << (23 - n_mantissa))
-        inside = 0 <= x <= 1  # of these, q = 1/2 has the highest bits
-        keys[i] = 2 * (top if inside else (126 << n_mantissa) + 1) + (x > 0.5)
-        excess[i] = rest if q >= TINY else 0
+def excess(grid, x):
+    """How far a probability lies above the foot of its bin, in units of the last place of min(p, 1 - p)."""
+    q = np.float32(min(x, np.float32(1) - x))
+    return int(q.view(np.uint32)) % (1 << (23 - grid.mantissa_bits)) if q >= TINY else 0
 
 
-def pack_bits(masks, out):
-    out[:] = sum((mask.astype(int) << r for r, mask in enumerate(masks) if mask.size), np.zeros(out.size, int))
-    return np.bitwise_or.reduce(np.concatenate(masks), initial=0)
-
-
-def add_counts(p, keys, excess, columns, first, lower, table):  # noqa: PLR0917 - as the kernel
-    refused = 0
-    for x, key, e, column in zip(p, keys, excess, columns, strict=True):
-        if first[key] == -1:
-            refused += 1
-        else:
-            table[np.searchsorted(lower, x, side="right") - 1, column] += (1, e)
-    return refused
+def count_voxels(grid, p, masks):
+    sums = np.zeros((2, grid.n_bins, 1 << len(masks)), int)
+    votes = sum((np.asarray(mask, int) << r for r, mask in enumerate(masks) if len(mask)), np.zeros(len(p), int))
+    bins = locate(grid, p)
+    for x, b, v in zip(p, bins, votes, strict=True):
+        if b >= 0:
+            sums[:, b, v] += (1, excess(grid, x))
+    return sums, np.count_nonzero(bins < 0), np.bitwise_or.reduce(np.concatenate([[0], *masks]).astype(int))
 
 
 def pool_adjacent_violators(response, weight, fitted):

@@ -101,7 +101,9 @@ def test_calibrators_of_old_say_what_they_said(file):
     calibrator = mrcalib.load(GOLDEN / file)
     assert type(calibrator) is cls
     assert calibrator.get_params() == parameters
-    assert calibrator(AT) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    # A case's size is summed from its probabilities in float32, as tallies are.
+    close = 1e-7 if cls is mrcalib.CaseAdaptiveCalibrator else 1e-12
+    assert calibrator(AT) == pytest.approx(expected, rel=close, abs=1e-15)
     assert calibrator.raters_ == ("ann", "bo", "cy")
     assert calibrator.n_voxels_ == 12
     assert calibrator.provenance_["cases"] == ["one", "two"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_grids_are_equal_when_bits_and_rounded_edges_are():
 
 
 def test_the_arrays_of_a_grid_are_read_only():
-    for array in (STANDARD.lower, STANDARD.first):
+    for array in (STANDARD.lower, *STANDARD.slots):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
 
@@ -176,3 +177,11 @@ def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
     counted = tally(np.array([0.5]), [1], grid=ProbabilityGrid(np.int64(7)))
     counted.save(tmp_path / "t.npz")
     assert type(counted).load(tmp_path / "t.npz") == counted
+
+
+def test_a_pickled_grid_is_equal_and_small():
+    grid = ProbabilityGrid(7, (0.25,))
+    assert grid.slots is not None
+    pickled = pickle.dumps(grid)
+    assert len(pickled) < 200
+    assert pickle.loads(pickled) == grid

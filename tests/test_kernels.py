@@ -13,25 +13,28 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import isotonic_regression
 from strategies import SMALL_GRID, SPECIAL, knots, probabilities, responses_and_weights
 
-from mrcalib._kernels.interpolation import BLOCK, interpolate
+from mrcalib._kernels.interpolation import BLOCK, interpolate, interpolate_single
 from mrcalib._kernels.pava import pool_adjacent_violators
-from mrcalib._kernels.tallying import add_counts, find_keys, pack_bits
+from mrcalib._kernels.tallying import BLOCK as COUNTED_AT_ONCE
+from mrcalib._kernels.tallying import STRETCH
+from mrcalib._packed import PackedTable
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap
 
 REFUSED = np.array([np.nan, -np.nan, np.inf, -np.inf, -1e-45, -1, np.nextafter(np.float32(1), np.float32(2)), 3e38])
 
 
-def keys_of(find, p, bits):
-    keys, excess = np.full(p.size, -7, np.int32), np.full(p.size, -7, np.int32)
-    find(p, bits, keys, excess)
-    return keys, excess
+def counted(p, masks, grid=SMALL_GRID):
+    """Counts and sums of excess by bin and votes, how many were refused, and the or of all masks."""
+    table = PackedTable(grid, 1 << len(masks))
+    seen = table.add(np.asarray(p, np.float32), [np.asarray(mask, np.uint8) for mask in masks])
+    table._unpack()
+    return table._sums, table.refused, seen
 
 
-def counted(add, p, columns, n_columns, grid):
-    keys, excess = keys_of(find_keys, p, grid.mantissa_bits)
-    table = np.zeros((grid.n_bins, n_columns, 2), np.int64)
-    return add(p, keys, excess, columns, grid.first, grid.lower, table), table
+def assert_counted_as_the_twin(p, masks, grid=SMALL_GRID):
+    for mine, plain in zip(counted(p, masks, grid), reference.count_voxels(grid, p, masks), strict=True):
+        np.testing.assert_array_equal(mine, plain)
 
 
 def fit(y, w, kernel=pool_adjacent_violators):
@@ -40,87 +43,97 @@ def fit(y, w, kernel=pool_adjacent_violators):
     return fitted, n
 
 
-def evaluate(p, x, y, kernel=interpolate):
-    out = np.empty_like(p)
-    nearer = None if p.dtype == np.float32 else np.empty(BLOCK, np.int32)
-    suspect = kernel(p, *PiecewiseLinearMap(x, y)._tables(), nearer, out)
-    return out, bool(suspect)
+def evaluate(p, x, y, *, compiled=True):
+    """The map by the kernel of the dtype, and whether it found what is no probability."""
+    out, fitted = np.empty_like(p), PiecewiseLinearMap(x, y)
+    single = p.dtype == np.float32
+    kernel = interpolate_single if single else interpolate
+    kernel = kernel if compiled else getattr(kernel, "py_func", kernel)
+    tables = fitted._single_tables if single else (*fitted._tables, np.empty(BLOCK, np.int32))
+    return out, bool(kernel(p, *tables, out))
+
+
+def assert_interpolates(p, x, y):
+    got, suspect = evaluate(p, x, y)
+    assert not suspect
+    expected = np.interp(p, x, y).astype(p.dtype)
+    if p.dtype == np.float32:
+        np.testing.assert_array_max_ulp(got, expected, 2)
+        assert (np.diff(got[np.argsort(p, kind="stable")]) >= 0).all()
+    else:
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_count_voxels_by_hand():
+    p = np.array([0, 0.25, 0.25, 1, 0, -0.0, 1.5], np.float32)
+    sums, refused, seen = counted(p, [[0, 0, 1, 1, 0, 0, 0], [], [0, 1, 1, 1, 1, 0, 0]])
+    quarter = SMALL_GRID.locate(0.25)
+    assert (refused, seen) == (1, 1)
+    assert sums[0].sum() == 6
+    assert sums[0, 0, [0, 4]].tolist() == [2, 1]
+    assert sums[0, quarter, [4, 5]].tolist() == [1, 1]
+    assert sums[0, -1, 5] == 1
+    assert not sums[1].any()
 
 
 @pytest.mark.parametrize("bits", range(4, 13))
-def test_find_keys_equals_its_twin_at_every_special_and_every_refused_number(bits):
-    p = np.concatenate([SPECIAL, REFUSED.astype(np.float32), ProbabilityGrid(bits).lower[::7]])
-    for mine, plain in zip(keys_of(find_keys, p, bits), keys_of(reference.find_keys, p, bits), strict=True):
-        np.testing.assert_array_equal(mine, plain)
+def test_count_voxels_equals_its_twin_at_every_special_and_every_refused_number(bits):
+    grid = ProbabilityGrid(bits, (0.1, 0.3, 0.30000001, 0.5, 0.75, 0.999))
+    edges = np.array(grid.edges, np.float32)
+    p = np.concatenate(
+        [SPECIAL, REFUSED.astype(np.float32), grid.lower[::7], edges, np.nextafter(edges, np.float32(0))]
+    )
+    assert_counted_as_the_twin(p, [np.arange(p.size) % 2, np.arange(p.size) % 3 == 0], grid)
 
 
-@given(arrays(np.uint32, st.integers(0, 40)), st.integers(4, 12))
-def test_find_keys_equals_its_twin_for_any_bit_pattern(bits, n_mantissa):
-    p = bits.view(np.float32)
-    p[p == 0] = 0  # -0.0 is the business of test_grid
-    for mine, plain in zip(keys_of(find_keys, p, n_mantissa), keys_of(reference.find_keys, p, n_mantissa), strict=True):
-        np.testing.assert_array_equal(mine, plain)
-
-
-def test_find_keys_passes_over_block_ends(rng):
-    p = rng.random(2 * 1024 + 3).astype(np.float32)
-    for mine, plain in zip(keys_of(find_keys, p, 7), keys_of(reference.find_keys, p, 7), strict=True):
-        np.testing.assert_array_equal(mine, plain)
-
-
-def test_pack_bits_packs_raters_and_tells_of_other_labels():
-    out = np.full(4, 9, np.uint8)
-    ones, none = np.array([1, 0, 1, 1], np.uint8), np.empty(0, np.uint8)
-    assert pack_bits((ones, none, np.array([0, 1, 1, 0], np.uint8)), out) == 1
-    assert out.tolist() == [1, 4, 5, 1]
-    assert pack_bits((np.array([0, 0, 2], np.uint8),), np.zeros(3, np.uint8)) == 2
-    assert pack_bits((np.zeros(3, np.uint8),), np.ones(3, np.uint8)) == 0
-
-
-@given(st.integers(0, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))
-def test_pack_bits_equals_its_twin(n, n_raters, seed):
+@given(arrays(np.uint32, st.integers(0, 40)), st.integers(0, 8), st.integers(0, 2**32 - 1))
+def test_count_voxels_equals_its_twin_for_any_bit_pattern(bits, n_raters, seed):
     rng = np.random.default_rng(seed)
-    masks = tuple(rng.integers(0, 2, n if rng.random() < 0.8 else 0).astype(np.uint8) for _ in range(n_raters))
-    mine, plain = np.empty((2, n), np.uint8)
-    assert pack_bits(masks, mine) == reference.pack_bits(masks, plain)
-    np.testing.assert_array_equal(mine, plain)
-
-
-def test_pack_bits_passes_over_block_ends():
-    rng = np.random.default_rng(0)
-    masks = tuple(rng.integers(0, 2, 5000).astype(np.uint8) for _ in range(5))
-    mine, plain = np.empty((2, 5000), np.uint8)
-    assert pack_bits(masks, mine) == reference.pack_bits(masks, plain) == 1
-    np.testing.assert_array_equal(mine, plain)
-
-
-@given(
-    st.integers(1, 40).flatmap(lambda n: st.tuples(probabilities(n), arrays(np.uint8, n, elements=st.integers(0, 3))))
-)
-def test_add_counts_equals_its_twin(voxels):
-    p, columns = voxels
-    mine, plain = (counted(add, p, columns, 4, SMALL_GRID) for add in (add_counts, reference.add_counts))
-    assert mine[0] == plain[0] == 0
-    np.testing.assert_array_equal(mine[1], plain[1])
+    masks = [rng.integers(0, 2, bits.size if rng.random() < 0.8 else 0).astype(np.uint8) for _ in range(n_raters)]
+    assert_counted_as_the_twin(bits.view(np.float32), masks)
 
 
 @given(st.lists(st.sampled_from([0.2, 0.3, 0.30000001, 0.7, np.nan, 1.5]), min_size=1, max_size=20), st.data())
-def test_add_counts_equals_its_twin_where_runs_and_refused_voxels_alternate(values, data):
+def test_count_voxels_equals_its_twin_where_runs_and_refused_voxels_alternate(values, data):
     p = np.array(values, dtype=np.float32)
-    columns = data.draw(arrays(np.uint8, p.size, elements=st.integers(0, 1)))
-    mine, plain = (counted(add, p, columns, 2, SMALL_GRID) for add in (add_counts, reference.add_counts))
-    assert mine[0] == plain[0] == np.count_nonzero(~(p <= 1))
-    np.testing.assert_array_equal(mine[1], plain[1])
+    assert_counted_as_the_twin(p, [data.draw(arrays(np.uint8, p.size, elements=st.integers(0, 1)))])
 
 
-def test_add_counts_adds_to_what_the_table_holds():
-    p, columns = np.array([0.25, 0.25, 1.0], np.float32), np.array([0, 0, 1], np.uint8)
-    keys, excess = keys_of(find_keys, p, 4)
-    table = np.ones((SMALL_GRID.n_bins, 2, 2), np.int64)
-    add_counts(p, keys, excess, columns, SMALL_GRID.first, SMALL_GRID.lower, table)
-    assert table[SMALL_GRID.locate(0.25), 0].tolist() == [3, 1]
-    assert table[-1, 1].tolist() == [2, 1]
-    assert table.sum() == table.size + 3
+@pytest.mark.parametrize("size", [COUNTED_AT_ONCE - 1, COUNTED_AT_ONCE + 1, STRETCH, 2 * STRETCH + COUNTED_AT_ONCE + 3])
+def test_count_voxels_passes_over_the_ends_of_blocks_of_which_some_are_empty(rng, size):
+    p = rng.random(size).astype(np.float32)
+    masks = (rng.random((5, size)) < p).astype(np.uint8)
+    for start in range(0, size, 3 * COUNTED_AT_ONCE):
+        p[start : start + 2 * COUNTED_AT_ONCE] = 0
+        masks[:, start : start + COUNTED_AT_ONCE] = 0
+    assert_counted_as_the_twin(p, masks)
+
+
+def test_count_voxels_reports_other_labels():
+    assert counted([0.1, 0.2, 0.3], [[0, 0, 2], [1, 0, 0]])[2] == 3
+    assert counted([0.1, 0.2, 0.3], [[0, 0, 0]])[2] == 0
+
+
+def test_a_packed_table_is_emptied_before_a_number_overflows():
+    table = PackedTable(SMALL_GRID, 2)
+    table._room = table._free = 1000  # of 2**22 - 1
+    highest = np.full(4321, np.nextafter(np.float32(0.25), np.float32(0)))
+    table.add(highest, [np.ones(highest.size, np.uint8)])
+    np.testing.assert_array_equal(counted(highest, [np.ones(highest.size)])[0], (table._unpack(), table._sums)[1])
+
+
+@pytest.mark.parametrize("bits", range(4, 13))
+def test_a_full_packed_table_holds_its_largest_count_and_excess(bits):
+    grid = ProbabilityGrid(bits)
+    table = PackedTable(grid, 1)
+    table._free = 0
+    largest_excess = (1 << (23 - bits)) - 1
+    slot = int(np.flatnonzero(grid.slots.bin == grid.locate(0.3))[0])
+    table._packed[0, slot] = np.uint64((table._room << table._count_at) + table._room * largest_excess)
+    table._unpack()
+    assert table._sums[:, grid.locate(0.3), 0].tolist() == [table._room, table._room * largest_excess]
+    assert table._room * largest_excess < 1 << table._count_at
+    assert table._room << table._count_at < 1 << 63
 
 
 @given(responses_and_weights())
@@ -190,13 +203,10 @@ def test_interpolate_is_np_interp_to_the_bit(xy, p):
 
 
 @given(knots(), probabilities(30))
-def test_interpolate_of_float32_is_np_interp_rounded_to_float32(xy, p):
+def test_interpolate_of_float32_is_np_interp_to_two_units_in_the_last_place_and_monotone(xy, p):
     x, y = xy
     p = np.concatenate([p, np.clip(x.astype(np.float32), 0, 1), SPECIAL])
-    got, suspect = evaluate(p, x, y)
-    assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, np.interp(p.astype(np.float64), x, y).astype(np.float32))
-    assert not suspect
+    assert_interpolates(p, x, y)
 
 
 def test_interpolate_passes_over_block_ends_and_keeps_nan(rng):
@@ -219,6 +229,23 @@ def test_interpolate_finds_segments_among_knots_that_share_one_key(around):
     np.testing.assert_array_equal(evaluate(p, x, y)[0], np.interp(p, x, y))
 
 
+@pytest.mark.parametrize("n_knots", [2, 30, 3000, 100_000])
+def test_interpolate_of_float32_is_monotone_and_near_over_all_octaves(rng, n_knots):
+    near_zero, near_one = 10 ** rng.uniform(-12, -0.3, (2, n_knots))
+    x = np.unique(np.concatenate([near_zero, 1 - near_one]))
+    y = np.sort(x * rng.uniform(0.5, 1, x.size))
+    far = 10 ** rng.uniform(-14, 0, 20_000)
+    p = np.concatenate([far, 1 - far, np.nextafter(x, 1)[:20_000], SPECIAL]).astype(np.float32)
+    neighbours = [np.nextafter(p, np.float32(side)) for side in (0, 1)]
+    assert_interpolates(np.clip(np.concatenate([p, *neighbours]), 0, 1), x, y)
+
+
+def test_interpolate_of_float32_keeps_zero_apart_from_the_smallest_numbers():
+    p = np.array([0, -0.0, 1e-45, 1e-40, 2.0**-33, 1], np.float32)
+    assert PiecewiseLinearMap([0.0, 1.0], [0.25, 1.0], keep_zero=True)(p).tolist() == [0, 0, 0.25, 0.25, 0.25, 1]
+    assert PiecewiseLinearMap([0.0, 1.0], [0.25, 1.0])(p).tolist() == [0.25] * 5 + [1]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("value", [np.nan, np.nextafter(np.float32(1), np.float32(2)), -1e-30, -0.3, 17.0])
 def test_interpolate_tells_of_what_is_no_probability(value, dtype):
@@ -228,11 +255,10 @@ def test_interpolate_tells_of_what_is_no_probability(value, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_interpolate_reads_nothing_outside_its_tables_whatever_it_is_given(dtype):
     """Compiled code would read on past a table; run as Python, the same lines raise IndexError."""
-    plain = getattr(interpolate, "py_func", interpolate)
     for bad in (np.inf, -np.inf, np.nan, -0.3, -0.0, 17.0, 1e30):
         for x in ([0.0, 1.0], [0.2, 0.7], [0.5]):
             with np.errstate(all="ignore"):
-                assert evaluate(np.array([bad, 0.5], dtype), x, np.linspace(0, 1, len(x)), plain)[0].size == 2
+                assert evaluate(np.array([bad, 0.5], dtype), x, np.linspace(0, 1, len(x)), compiled=False)[0].size == 2
 
 
 def test_every_kernel_gives_the_serial_answer_from_eight_threads_at_once(rng):
@@ -242,11 +268,7 @@ def test_every_kernel_gives_the_serial_answer_from_eight_threads_at_once(rng):
     x, values = np.sort(rng.random(100)), np.sort(rng.random(100))
 
     def one_of_each(_):
-        packed = columns.copy()
-        seen = pack_bits((columns % 2, columns // 2 % 2), packed)
-        refused, table = counted(add_counts, p, columns, 8, SMALL_GRID)
-        fitted, n_blocks = fit(y, w)
-        return seen, packed, refused, table, fitted, n_blocks, *evaluate(p, x, values)
+        return *counted(p, [columns % 2, columns // 2 % 2, columns // 4]), *fit(y, w), *evaluate(p, x, values)
 
     serial = one_of_each(0)
     with ThreadPoolExecutor(8) as pool:
@@ -261,6 +283,4 @@ def test_interpolate_passes_over_blocks_of_zeros(dtype, first):
     x, y = np.array([first, 0.5, 1.0]), np.array([0.1, 0.6, 0.9])
     p = np.zeros(3 * BLOCK, dtype)
     p[BLOCK + 7], p[-1] = 0.4, 1.0
-    got, suspect = evaluate(p, x, y)
-    assert not suspect
-    np.testing.assert_array_equal(got, np.interp(p, x, y).astype(dtype))
+    assert_interpolates(p, x, y)

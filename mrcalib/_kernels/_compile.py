@@ -1,15 +1,19 @@
 """How every kernel is compiled: serial and without the GIL, so that threads over chunks run side by side."""
 
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
 
+from mrcalib._kernels._cache import KernelCache
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile ``function`` on its first call; see the package's docstring for the disk cache."""
-    compiled: F = numba.njit(nogil=True, cache=os.environ.get("MRCALIB_NUMBA_CACHE") == "1")(function)
-    return compiled
+    """Compile ``function`` on its first call, unless an earlier process did."""
+    compiled: Any = numba.njit(nogil=True)(function)
+    if hasattr(compiled, "_cache"):  # NUMBA_DISABLE_JIT leaves functions as they are
+        compiled._cache = KernelCache(compiled)
+    kept: F = compiled
+    return kept

@@ -91,6 +91,25 @@ def _collect(code: Any, s: int, i: int, j: int, seen: Any, queue: Any) -> int:
 
 
 @kernel
+def _extent(pixels: Any) -> tuple[int, int, int, int]:
+    """First and last row, first and last column."""
+    top, bottom, left, right = pixels[0, 0], pixels[0, 0], pixels[1, 0], pixels[1, 0]
+    for p in range(1, pixels.shape[1]):
+        top, bottom = min(top, pixels[0, p]), max(bottom, pixels[0, p])
+        left, right = min(left, pixels[1, p]), max(right, pixels[1, p])
+    return top, bottom, left, right
+
+
+@kernel
+def _reach(offsets: Any) -> int:
+    """The largest offset in a row or a column."""
+    reach = 0
+    for o in range(offsets.shape[0]):
+        reach = max(reach, abs(offsets[o, 0]), abs(offsets[o, 1]))
+    return reach
+
+
+@kernel
 def _mark(state: Any, pixels: Any) -> None:
     """Mark the pixels as WITHIN; ``state`` has a border of one pixel."""
     for p in range(pixels.shape[1]):
@@ -203,7 +222,7 @@ def largest_contact(
     state = np.empty((n_rows + 2, n_columns + 2), np.uint8)
     seen = np.empty((n_rows, n_columns), np.bool_)
     touched = np.empty(out.shape[1], np.float64)
-    reach = np.abs(offsets).max()
+    reach = _reach(offsets)
     for s in range(code.shape[0]):
         seen[:] = False
         for i in range(n_rows):
@@ -215,8 +234,7 @@ def largest_contact(
                 if n < min_pixels:
                     continue
                 pixels = queue[:, :n]
-                top, bottom = pixels[0].min(), pixels[0].max()
-                left, right = pixels[1].min(), pixels[1].max()
+                top, bottom, left, right = _extent(pixels)
                 cut_off = top == 0 or left == 0 or bottom == n_rows - 1 or right == n_columns - 1
                 if cut_off and max_elongation < np.inf:
                     continue

@@ -11,11 +11,11 @@ from mrcalib._kernels._compile import kernel
 def shift_in(mask: Any, codes: Any) -> Any:
     """Shift each code up by a bit and put the mask's there; return the bitwise or of the mask.
 
-    One mask a call, so that it is compiled once and not for each number of raters, as `pack_bits` is.
+    One mask a call, so that it is compiled once and not for each number of raters.
     """
     seen = np.uint8(0)
     for i in range(codes.size):
-        seen |= mask[i]
+        seen = np.uint8(seen | mask[i])  # else it would be widened to 64 bits, and the loop with it
         codes[i] = codes[i] + codes[i] + mask[i]
     return seen
 

@@ -15,8 +15,8 @@ def pool_adjacent_violators(response: Any, weight: Any, fitted: Any) -> int:
     for as long as that one's mean is not smaller.
     """
     n = response.size
-    mean = np.empty(n)
-    mass = np.empty(n)
+    mean = np.empty(n, np.float64)
+    mass = np.empty(n, np.float64)
     stop = np.empty(n, np.int64)
     top = -1
     for i in range(n):
@@ -36,6 +36,7 @@ def pool_adjacent_violators(response: Any, weight: Any, fitted: Any) -> int:
             top -= 1
     start = 0
     for block in range(top + 1):
-        fitted[start : stop[block]] = mean[block]
+        for i in range(start, stop[block]):
+            fitted[i] = mean[block]
         start = stop[block]
     return top + 1

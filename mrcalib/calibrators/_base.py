@@ -84,6 +84,10 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Whether the sums of all cases together are not enough."""
         return False
 
+    def _tells_marked_apart(self) -> bool:
+        """Whether the fit is nearer to the voxels if it knows the probabilities of those that were marked."""
+        return False
+
     def _counts_votes(self) -> bool:
         """Whether each rater's own sums are not enough: how many voxels had how many votes."""
         return False
@@ -233,7 +237,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         weight = self._weights_of_cases(cohort, case_weight)
         return Source(
             cohort.tallies[0].grid,
-            cohort.pooled_many(weight[np.newaxis])[0],
+            cohort.pooled_many(weight[np.newaxis], marked=self._tells_marked_apart())[0],
             float(cohort.n_voxels.sum()),
             None if voxels is None else partial(voxels, weight),
             float(sum(voxels_at_zero(part) for part in cohort)),
@@ -388,7 +392,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             source = pool_weighted(voxels, grid, invalid=invalid)
             counts = VoteCounts.of_voxels(voxels, grid) if self._counts_votes() else None
         voxels_again = (lambda: [(voxels, 1.0)]) if self._rereads() else None
-        return replace(source, voxels=voxels_again, counts=counts), names
+        return replace(source, voxels=voxels_again, counts=counts, in_memory=True), names
 
     def _with_case_weight(
         self, voxels: Voxels, shape: tuple[int, ...], groups: ArrayLike | None, case_weight: str | None
@@ -418,6 +422,29 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         With ``keep_zero`` the fit does not see exact zeros: they are voxels that were not looked at, not answers.
         """
+        weight = self._fit_sums(source, names, rater_weight)
+        self._seen = replace(source, voxels=None)
+        digest = hashlib.sha256()
+        for values in (source.pooled.bins, source.pooled.weight, source.pooled.prob_sum, source.pooled.votes):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        if source.counts is not None:
+            for column in (source.counts.bins, source.counts.answers, source.counts.votes, source.counts.weight):
+                digest.update(np.ascontiguousarray(column).tobytes())
+        self.provenance_ = {
+            "method": type(self).__name__,
+            "parameters": {k: _jsonable(v) for k, v in self.get_params(deep=False).items()},
+            "cases": list(cases),
+            "raters": list(names),
+            "rater_weight": None if weight is None else weight.tolist(),
+            "n_voxels": self.n_voxels_,
+            "data_sha256": digest.hexdigest(),
+        }
+        return self
+
+    def _fit_sums(
+        self, source: Source, names: Sequence[str], rater_weight: ArrayLike | None = None
+    ) -> FloatArray | None:
+        """Fit without a note of where the map comes from, for maps that are applied and dropped; the checked weights."""
         weight = None if rater_weight is None else np.asarray(rater_weight, dtype=np.float64)
         if weight is not None and (
             weight.shape != (source.pooled.n_raters,)
@@ -441,23 +468,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._describe_map()
         self.reachable_ = self.map_.reachable
         self.n_voxels_ = fitted_to.n_voxels
-        self._seen = replace(source, voxels=None)
-        digest = hashlib.sha256()
-        for values in (source.pooled.bins, source.pooled.weight, source.pooled.prob_sum, source.pooled.votes):
-            digest.update(np.ascontiguousarray(values).tobytes())
-        if source.counts is not None:
-            for column in (source.counts.bins, source.counts.answers, source.counts.votes, source.counts.weight):
-                digest.update(np.ascontiguousarray(column).tobytes())
-        self.provenance_ = {
-            "method": type(self).__name__,
-            "parameters": {k: _jsonable(v) for k, v in self.get_params(deep=False).items()},
-            "cases": list(cases),
-            "raters": list(names),
-            "rater_weight": None if weight is None else weight.tolist(),
-            "n_voxels": self.n_voxels_,
-            "data_sha256": digest.hexdigest(),
-        }
-        return self
+        return weight
 
     def _forget(self) -> None:
         self.__dict__.pop("_seen", None)
@@ -500,6 +511,17 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """The map of the case whose voxels these are, all of them that count: ``map_`` where one map serves all cases.
 
         ``map_for(probs[roi])(probs)`` calibrates a whole image by what is seen in its region of interest.
+        """
+        check_is_fitted(self, "map_")
+        return self.map_
+
+    def map_for_parts(self, parts: Iterable[ArrayLike]) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
+        """The map of the case whose voxels come in ``parts``, one at a time; they are read only where the map depends on them.
+
+        Parameters
+        ----------
+        parts : iterable of array_like
+            All voxels of the case that count, in the order in which ``map_for`` would see them (that of memory).
         """
         check_is_fitted(self, "map_")
         return self.map_

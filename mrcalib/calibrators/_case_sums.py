@@ -30,6 +30,8 @@ class CaseSums:
         Weight, sum of probabilities and votes, as in ``PooledResponses``.
     pairs : ndarray of shape (n_cases, 3, n_bins)
         The same over all raters.
+    totals : ndarray of shape (n_cases, 3)
+        Of ``pairs``, over all bins.
     n_voxels, weight : ndarray of shape (n_cases,)
         Voxels of the case (those of the rater who answered most), and the factor of its counts; 0 leaves it out.
     """
@@ -37,12 +39,14 @@ class CaseSums:
     bins: NDArray[np.int64]
     sums: FloatArray
     pairs: FloatArray
+    totals: FloatArray
     n_voxels: FloatArray
     weight: FloatArray
 
     @classmethod
     def _of(cls, bins: NDArray[np.int64], sums: FloatArray, weight: FloatArray) -> CaseSums:
-        return cls(bins, sums, sums.sum(axis=2), sums[:, 0].sum(axis=-1).max(axis=1), weight)
+        pairs = sums.sum(axis=2)
+        return cls(bins, sums, pairs, pairs.sum(axis=-1), sums[:, 0].sum(axis=-1).max(axis=1), weight)
 
     @classmethod
     def of_cohort(cls, cohort: Cohort, weight: FloatArray) -> CaseSums:
@@ -63,12 +67,12 @@ class CaseSums:
         """The same cases with other factors."""
         return replace(self, weight=weight)
 
-    def over_raters(self, rater_weight: FloatArray | None) -> FloatArray:
-        """Sums over raters, of shape (n_cases, 3, n_bins)."""
+    def over_raters(self, rater_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """Sums over raters, of shape (n_cases, 3, n_bins), and over bins, too, of shape (n_cases, 3)."""
         if rater_weight is None:
-            return self.pairs
-        total: FloatArray = np.einsum("r,nkrb->nkb", rater_weight, self.sums)
-        return total
+            return self.pairs, self.totals
+        pairs: FloatArray = np.einsum("r,nkrb->nkb", rater_weight, self.sums)
+        return pairs, pairs.sum(axis=-1)
 
     def parts(self) -> list[PooledResponses]:
         """Each case's sums."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ class CountCalibrator(VoteCalibrator):
         Responses
         """
         calibrated = rows.map(self.map_of_case(rows.prob, rows.count))
-        return replace(calibrated, count_probs=self.predict_counts(rows.prob))
+        return calibrated.with_count_probs(self.predict_counts(rows.prob))
 
     def count_responses(self, tally: Tally | Cohort) -> list[Responses]:
         """The rows of each case with the predicted distributions of votes, for count metrics and displays.

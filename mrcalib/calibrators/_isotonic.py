@@ -5,6 +5,7 @@ Isotonic regression is the slope of the greatest convex minorant of the points (
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -13,15 +14,25 @@ from numpy.typing import NDArray
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib.calibrators._source import Source
 from mrcalib.exceptions import SaturationWarning, warn_caller
+from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import CalibrationMap, PiecewiseLinearMap
 from mrcalib.responses import PooledResponses
 
-__all__ = ["BINNINGS", "EXACT_GRID_BITS", "Binning", "fit_isotonic", "isotonic", "map_of_blocks", "warn_if_saturated"]
+__all__ = ["BINNINGS", "Binning", "exact_grid", "fit_isotonic", "isotonic", "map_of_blocks", "warn_if_saturated"]
 
 FloatArray = NDArray[np.float64]
 Binning = Literal["grid", "exact", "equal-mass", "equal-votes"]
+PIECES_A_RANK = 64  # into which a bin that holds the rank is cut
 BINNINGS = ("grid", "exact", "equal-mass", "equal-votes")
-EXACT_GRID_BITS = 10  # a finer grid opens fewer bins, and costs cache
+
+
+@lru_cache(maxsize=1)
+def exact_grid() -> ProbabilityGrid:
+    """What exact fits are tallied on: without edges, so that the second pass finds bins by the bits of a probability.
+
+    A finer grid opens fewer bins, but costs cache.
+    """
+    return ProbabilityGrid(7)
 
 
 def isotonic(response: FloatArray, weight: FloatArray) -> FloatArray:
@@ -48,14 +59,14 @@ def fit_isotonic(
 ) -> PiecewiseLinearMap:
     """The isotonic map to the mean response of the raters, weighted by ``rater_weight``."""
     if binning == "exact":
-        pooled = source.open_bins(*_bins_to_open(source.pooled, rater_weight), rater_weight=rater_weight)
+        pooled, weights = source.open_bins(cells_to_open, rater_weight=rater_weight, pool=True), None
     elif binning == "equal-mass":
-        pooled = _equal_bins(source, rater_weight, n_bins, of_votes=False)
+        pooled, weights = _equal_bins(source, rater_weight, n_bins, of_votes=False), None
     elif binning == "equal-votes":
-        pooled = _equal_bins(source, rater_weight, n_bins, of_votes=True)
+        pooled, weights = _equal_bins(source, rater_weight, n_bins, of_votes=True), None
     else:
-        pooled = source.pooled
-    prob, weight, response = pooled.mean_response(rater_weight)
+        pooled, weights = source.pooled, rater_weight
+    prob, weight, response = pooled.mean_response(weights)
     fitted_map = map_of_blocks(prob, isotonic(response, weight), keep_zero=keep_zero)
     if binning in ("equal-mass", "equal-votes"):
         warn_if_saturated(fitted_map, source.pooled, rater_weight)
@@ -69,29 +80,21 @@ def map_of_blocks(prob: FloatArray, fitted: FloatArray, *, keep_zero: bool) -> P
     return PiecewiseLinearMap(prob[knots], np.maximum.accumulate(np.clip(fitted[knots], 0, 1)), keep_zero=keep_zero)
 
 
-def _bins_to_open(
-    pooled: PooledResponses, rater_weight: FloatArray | None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Bins that may hold a vertex of the exact minorant inside, or that border a block of the coarse one.
+def cells_to_open(weight: FloatArray, votes: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Cells that may hold a vertex of the exact minorant inside, and those that border a block of the coarse one.
 
-    The path through a bin is lowest where all that was not marked comes first; if even that corner is not below the coarse
-    minorant, no voxel in the bin can be a vertex. The exact minorant lies below the coarse one, so where it turns at a bin's
-    edge the coarse one turns too: the extremes of the bins on both sides are the exact ends of its blocks.
+    The path through a cell is lowest where all that was not marked comes first; if even that corner is not below the coarse
+    minorant, no voxel in the cell can be a vertex. The exact minorant lies below the coarse one, so where it turns at a cell's
+    edge the coarse one turns too: the extremes of the cells on both sides are the exact ends of its blocks.
     """
-    weight, votes = (pooled.over_raters(sums, rater_weight) for sums in (pooled.weight, pooled.votes))
-    occupied = weight > 0
-    w, v = weight[occupied], votes[occupied]
-    fitted = isotonic(v / w, w)
-    minorant = np.concatenate([[0.0], np.cumsum(fitted * w)])
-    votes_before = np.concatenate([[0.0], np.cumsum(v)[:-1]])
+    fitted = isotonic(votes / weight, weight)
+    minorant = np.concatenate([[0.0], np.cumsum(fitted * weight)])
+    votes_before = np.concatenate([[0.0], np.cumsum(votes)[:-1]])
     slack = 1e-9 * max(1.0, votes_before[-1])
-    below = votes_before < minorant[:-1] + fitted * (w - v) + slack
-    inside = below & (v > 0) & (v < w)
+    below = votes_before < minorant[:-1] + fitted * (weight - votes) + slack
     turns = np.diff(fitted) != 0
     border = np.append(turns, True) | np.append(True, turns)
-    opened, extremes = np.zeros((2, weight.size), dtype=bool)
-    opened[occupied], extremes[occupied] = inside, border
-    return opened, extremes
+    return below & (votes > 0) & (votes < weight), border
 
 
 def _equal_bins(source: Source, rater_weight: FloatArray | None, n_bins: int, *, of_votes: bool) -> PooledResponses:
@@ -100,15 +103,19 @@ def _equal_bins(source: Source, rater_weight: FloatArray | None, n_bins: int, *,
     Bin k starts at the probability of rank k / n_bins. From tallies alone, it starts at the grid's bin that holds this rank.
     """
 
-    def cumulated(pooled: PooledResponses) -> FloatArray:
-        return np.cumsum(pooled.over_raters(pooled.votes if of_votes else pooled.weight, rater_weight))
+    def ranks(cumulated: FloatArray) -> FloatArray:
+        wanted: FloatArray = np.arange(1, n_bins) * cumulated[-1] / n_bins
+        return wanted
 
-    coarse = cumulated(source.pooled)
-    ranks = np.arange(1, n_bins) * coarse[-1] / n_bins
-    holding = np.zeros(coarse.size, dtype=bool)
-    holding[np.minimum(np.searchsorted(coarse, ranks, side="right"), coarse.size - 1)] = True
-    fine = source.open_bins(holding, rater_weight=rater_weight)
-    starts = np.unique(np.append(0, np.searchsorted(cumulated(fine), ranks, side="right")))
+    def holding(weight: FloatArray, votes: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        cumulated = np.cumsum(votes if of_votes else weight)
+        inside = np.zeros(weight.size, dtype=bool)
+        inside[np.minimum(np.searchsorted(cumulated, ranks(cumulated), side="right"), weight.size - 1)] = True
+        return inside, np.zeros_like(inside)
+
+    fine = source.open_bins(holding, rater_weight=rater_weight, most_pieces=PIECES_A_RANK * n_bins)
+    cumulated = np.cumsum((fine.votes if of_votes else fine.weight)[0])
+    starts = np.unique(np.append(0, np.searchsorted(cumulated, ranks(cumulated), side="right")))
     starts = starts[starts < fine.bins.size]
     sums = [np.add.reduceat(values, starts, axis=1) for values in (fine.weight, fine.prob_sum, fine.votes)]
     return PooledResponses(np.arange(starts.size), *sums)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._isotonic import BINNINGS, EXACT_GRID_BITS, Binning, fit_isotonic
+from mrcalib.calibrators._isotonic import BINNINGS, Binning, exact_grid, fit_isotonic
 from mrcalib.calibrators._source import Source
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap
@@ -32,7 +32,7 @@ class IsotonicVoteCalibrator(VoteCalibrator):
         self.case_weight = case_weight
 
     def _grid(self) -> ProbabilityGrid:
-        return ProbabilityGrid(EXACT_GRID_BITS) if self.binning == "exact" else ProbabilityGrid.standard()
+        return exact_grid() if self.binning == "exact" else ProbabilityGrid.standard()
 
     def _needs_voxels(self) -> bool:
         return self.binning == "exact"

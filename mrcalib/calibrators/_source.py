@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._kernels.opening import BORDER, OPENED, visit_bins
-from mrcalib._kernels.tallying import find_keys
 from mrcalib._refusals import refuse_probs
-from mrcalib._voxels import Chunk, Voxels, bit_masks
+from mrcalib._voxels import Voxels, bit_masks
 from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators._partition import Partition
+from mrcalib.calibrators._second_pass import Reader, count_pieces, look_into, two_points
 from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses
@@ -21,8 +21,13 @@ from mrcalib.tallies import Tally
 __all__ = ["ZERO_BIN", "Source", "pool_weighted", "voxels_at_zero"]
 
 FloatArray = NDArray[np.float64]
+Choice = Callable[[FloatArray, FloatArray], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 ZERO_BIN = 0
 """Of every grid: the bin of exact zeros."""
+PIECE = 8  # voxels in a piece into which bins are cut, about, within the next bounds
+FEWEST_PIECES, MOST_PIECES = 1 << 12, 1 << 17
+FEW, MANY = 1 << 16, 1 << 26  # voxels: so few are taken apart at once; so many are if reading again means loading again
+SHARE, SHARE_POOLED = 64, 16  # of voxels in memory, one in so many is taken apart at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +36,7 @@ class Source:
 
     ``n_voxels`` counts the voxels behind the sums, ``n_zeros`` those of them in the bin of exact zeros.
     ``by_case`` holds the sums of each case for the methods that tell cases apart, zeros included; ``counts`` how many voxels
-    had how many votes, for the methods that need it.
+    had how many votes, for the methods that need it. ``in_memory`` says that reading the voxels again is cheap.
     """
 
     grid: ProbabilityGrid
@@ -41,132 +46,86 @@ class Source:
     n_zeros: float = 0.0
     by_case: CaseSums | None = None
     counts: VoteCounts | None = None
+    in_memory: bool = False
 
     def without_zeros(self) -> Source:
         """The same without the bin of exact zeros (with which goes what lies below 2**-133)."""
         positive = self.pooled.bins != ZERO_BIN
-        sums = (self.pooled.weight, self.pooled.prob_sum, self.pooled.votes)
-        pooled = PooledResponses(self.pooled.bins[positive], *(values[:, positive] for values in sums))
+        pooled = self.pooled.where(positive)
         counts = None if self.counts is None else self.counts.where(self.counts.bins != ZERO_BIN)
         n_voxels = self.n_voxels - self.n_zeros
-        return Source(self.grid, pooled, n_voxels, self.voxels, by_case=self.by_case, counts=counts)
+        return replace(self, pooled=pooled, n_voxels=n_voxels, n_zeros=0.0, counts=counts)
 
     def open_bins(
         self,
-        inside: NDArray[np.bool_],
-        border: NDArray[np.bool_] | None = None,
+        choose: Choice,
         *,
         rater_weight: FloatArray | None = None,
+        pool: bool = False,
+        most_pieces: int = MOST_PIECES,
     ) -> PooledResponses:
-        """The sums with some bins taken apart: the second pass.
+        """The sums over raters with some bins taken apart: the second pass.
+
+        Where the bins to take apart hold many voxels, they are cut into smaller cells first, of which few need be taken apart.
 
         Parameters
         ----------
-        inside : ndarray of shape (n_bins,), bool
-            Of the bins of ``pooled``, those to take apart into the different probabilities that occur in them.
-        border : ndarray of shape (n_bins,), bool, optional
-            Those of which only the smallest and the largest probability matter: each gets half of the bin's sums.
+        choose : callable
+            Of the weight and the votes of each cell, to two arrays of bool: the cells to take apart into the different
+            probabilities that occur in them; and those of which only the smallest and the largest probability matter, each of
+            which gets half of the cell's sums.
         rater_weight : ndarray of shape (n_raters,), optional
             Voxels that no rater of positive weight answered do not count.
+        pool : bool, default=False
+            Whether violators of isotonic regression may be pooled as they are found, which changes no isotonic fit.
+        most_pieces : int, optional
+            Into how many cells bins are cut at most, at a time.
+
+        Returns
+        -------
+        PooledResponses
+            Of one rater.
         """
+        cells = Partition.of_bins(self.pooled, self.grid, rater_weight)
         if self.voxels is None:
-            return self.pooled
-        bins = self.pooled.bins
-        state = np.zeros(self.grid.n_bins, dtype=np.uint8)
-        if border is not None:
-            state[bins[border]] = BORDER
-        state[bins[inside]] = OPENED
-        state[ZERO_BIN] = 0  # what it holds besides lies below 2**-133
-        extremes = np.full(self.grid.n_bins, np.inf), np.full(self.grid.n_bins, -np.inf)
-        found: list[tuple[FloatArray, FloatArray]] = []
-        for voxels, case_weight in self.voxels():
-            for chunk in _opened(voxels, self.grid, state, extremes, rater_weight):
-                prob, sums = _sums_by_probability(voxels, chunk)
-                found.append((prob, case_weight * sums))
-            found = [_merge(found)] if found else []
-        parts = [self._closed(state[bins] == 0), self._halves(state[bins] == BORDER, *extremes)]
-        if found:
-            prob, (weight, votes) = found[0]
-            parts.append((prob, weight, weight * prob, votes))
-        prob = np.concatenate([part[0] for part in parts])
-        order = np.argsort(prob, kind="stable")
-        columns = [np.concatenate([part[i] for part in parts], axis=1)[:, order] for i in (1, 2, 3)]
-        return PooledResponses(np.arange(order.size), *columns)
-
-    def _closed(self, which: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Bins as they are, at their mean probability."""
-        weight, prob_sum, votes = (c[:, which] for c in (self.pooled.weight, self.pooled.prob_sum, self.pooled.votes))
-        return prob_sum.sum(axis=0) / weight.sum(axis=0), weight, prob_sum, votes
-
-    def _halves(
-        self, which: NDArray[np.bool_], lowest: FloatArray, highest: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Bins as two points, at their smallest and largest probability, or one if these are equal."""
-        _, weight, _, votes = self._closed(which)
-        low, high = lowest[self.pooled.bins[which]], highest[self.pooled.bins[which]]
-        two = high > low
-        prob = np.concatenate([low, high[two]])
-        share = np.where(two, 0.5, 1.0)
-        weight = np.concatenate([weight * share, weight[:, two] * 0.5], axis=1)
-        votes = np.concatenate([votes * share, votes[:, two] * 0.5], axis=1)
-        return prob, weight, weight * prob, votes
-
-
-def _opened(
-    voxels: Voxels,
-    grid: ProbabilityGrid,
-    state: NDArray[np.uint8],
-    extremes: tuple[FloatArray, FloatArray],
-    rater_weight: FloatArray | None,
-) -> Iterator[Chunk]:
-    """The voxels in opened bins, a chunk at a time; the extremes of border bins are kept on the way."""
-    for whole in voxels.chunks():
-        chunk = _that_count(voxels, whole, rater_weight)
-        p = chunk.probs if chunk.probs.dtype in (np.float32, np.float64) else chunk.single()
-        keys, excess, found = np.empty(p.size, np.int32), np.empty(p.size, np.int32), np.empty(p.size, np.int64)
-        find_keys(chunk.single(), grid.mantissa_bits, keys, excess)
-        n = visit_bins(p, keys, grid.first, grid.lower, state, found, *extremes)
-        if n:
-            yield chunk.take(found[:n])
-
-
-def _that_count(voxels: Voxels, chunk: Chunk, rater_weight: FloatArray | None) -> Chunk:
-    """The voxels of positive weight that a rater of positive weight answered."""
-    heard = [r for r in range(voxels.n_raters) if rater_weight is None or rater_weight[r] > 0]
-    complete = chunk.soft is not None or any(chunk.masks[r].size and not chunk.present[r].size for r in heard)
-    if complete and chunk.sample_weight is None:
-        return chunk
-    present, _ = bit_masks(voxels, chunk)
-    counts = (present & sum(1 << r for r in heard)) != 0
-    if chunk.sample_weight is not None:
-        counts &= chunk.sample_weight > 0
-    return chunk.take(np.flatnonzero(counts))
-
-
-def _sums_by_probability(voxels: Voxels, chunk: Chunk) -> tuple[FloatArray, FloatArray]:
-    """The different probabilities of a chunk, with (weight, votes) by rater, of shape (2, R, n)."""
-    present, marked = bit_masks(voxels, chunk)
-    prob, index = np.unique(chunk.probs.astype(np.float64), return_inverse=True)
-    weight = np.ones(index.size) if chunk.sample_weight is None else chunk.sample_weight
-    sums = np.empty((2, voxels.n_raters, prob.size))
-    for r in range(voxels.n_raters):
-        answered = ((present >> r) & 1) * weight
-        sums[0, r] = np.bincount(index, answered, prob.size)
-        sums[1, r] = np.bincount(
-            index, answered * (((marked >> r) & 1) if chunk.soft is None else chunk.soft), prob.size
+            return _as_pooled(cells.mean, cells.weight, cells.prob_sum, cells.votes)
+        share = self.n_voxels / max(cells.weight.sum(), np.finfo(float).tiny)
+        most = max(FEW, self.n_voxels / (SHARE_POOLED if pool else SHARE) if self.in_memory else MANY)
+        n_before = np.inf
+        while True:
+            inside, border = self._chosen(cells, choose)
+            n_inside = share * cells.weight[inside].sum()
+            if n_inside <= most or n_inside > 0.8 * n_before:
+                break
+            wanted = int(min(max(n_inside / PIECE, FEWEST_PIECES), most_pieces))
+            pieces = count_pieces(self._readers(rater_weight), cells.where(inside), wanted)
+            cells, n_before = cells.where(~inside) + pieces, n_inside
+        border &= ~inside
+        readers = self._readers(rater_weight) if inside.any() or border.any() else iter(())
+        points, lowest, highest = look_into(readers, cells, inside, border, pool=pool)
+        closed, halved = cells.where(~inside & ~border), cells.where(border)
+        halves = two_points(lowest, highest, halved.weight, halved.votes)
+        return _as_pooled(
+            np.concatenate([closed.mean, halves.prob, points.prob]),
+            np.concatenate([closed.weight, halves.weight, points.weight]),
+            np.concatenate([closed.prob_sum, halves.weight * halves.prob, points.weight * points.prob]),
+            np.concatenate([closed.votes, halves.votes, points.votes]),
         )
-    return prob, sums
+
+    def _readers(self, rater_weight: FloatArray | None) -> Iterator[Reader]:
+        assert self.voxels is not None
+        return (Reader(voxels, rater_weight, float(factor)) for voxels, factor in self.voxels())
+
+    def _chosen(self, cells: Partition, choose: Choice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        inside, border = choose(cells.weight, cells.votes)
+        apart = cells.starts != 0  # what the bin of exact zeros holds besides lies below 2**-133
+        return inside & apart, border & apart
 
 
-def _merge(found: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
-    """Add up sums of equal probabilities."""
-    if len(found) == 1:
-        return found[0]
-    prob = np.concatenate([p for p, _ in found])
+def _as_pooled(prob: FloatArray, *sums: FloatArray) -> PooledResponses:
+    """Sums as those of one rater, in the order of probability."""
     order = np.argsort(prob, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(prob[order]) > 0))
-    sums = np.concatenate([s for _, s in found], axis=2)[:, :, order]
-    return prob[order][starts], np.add.reduceat(sums, starts, axis=2)
+    return PooledResponses(np.arange(order.size), *(values[np.newaxis, order] for values in sums))
 
 
 def voxels_at_zero(tally: Tally) -> int:
@@ -177,7 +136,7 @@ def voxels_at_zero(tally: Tally) -> int:
 def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> Source:
     """Pooled sums and total weight in floating point, where weights or soft targets leave a tally's whole numbers."""
     n_voxels = n_zeros = 0.0
-    sums = np.zeros((3, voxels.n_raters, grid.n_bins))
+    sums = np.zeros((4, voxels.n_raters, grid.n_bins))
     shift = np.arange(voxels.n_raters)[:, np.newaxis]
     refused = 0
     for chunk in voxels.chunks():
@@ -193,7 +152,7 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
         n_zeros += float(weight[answered & (b == ZERO_BIN)].sum())
         for r, here in enumerate(((present[good] >> shift) & 1) * weight):
             voted = here * (((marked[good] >> r) & 1) if chunk.soft is None else chunk.soft[good])
-            for row, values in enumerate((here, here * p, voted)):
+            for row, values in enumerate((here, here * p, voted, voted * p)):
                 sums[row, r] += np.bincount(b, values, grid.n_bins)
     if refused and invalid == "raise":
         refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)

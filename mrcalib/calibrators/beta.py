@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._logistic import clipped, fit_logistic
+from mrcalib.calibrators._logistic import clipped, fit_to_votes
 from mrcalib.calibrators._source import Source
 from mrcalib.maps import CLIP, BetaMap, CalibrationMap
 
@@ -40,11 +40,15 @@ class BetaCalibrator(VoteCalibrator):
         self.keep_zero = keep_zero
         self.case_weight = case_weight
 
+    def _tells_marked_apart(self) -> bool:
+        return True
+
     def _fit_map(self, source: Source, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
-        prob, weight, response = source.pooled.mean_response(rater_weight)
-        p = clipped(prob, self.clip)
-        features = np.column_stack([np.log(p), -np.log1p(-p), np.ones(p.size)])
-        a, b, c = fit_logistic(features, weight, response, n_nonnegative=2)
+        def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+            p = clipped(prob, self.clip)
+            return np.column_stack([np.log(p), -np.log1p(-p), np.ones(p.size)])
+
+        a, b, c = fit_to_votes(source, rater_weight, features, n_nonnegative=2)
         return BetaMap(float(a), float(b), float(c), self.clip, keep_zero=self.keep_zero)
 
     def _describe_map(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from mrcalib._packed import PackedTable
+from mrcalib._threads import over_runs
 from mrcalib._validation import check_choice, check_probs
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._case_sums import CaseSums
@@ -18,6 +20,7 @@ from mrcalib.calibrators._source import ZERO_BIN, Source
 from mrcalib.cohort import check_case_weight
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
+from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses
 
 __all__ = ["CaseAdaptiveCalibrator"]
@@ -138,14 +141,15 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         check_choice("volume", self.volume, ("blend", "segmenter", "map"))
         n_sizes = _check_n_sizes(self.n_sizes)
         by_case = source.by_case or CaseSums.of_parts([source.pooled], np.ones(1))
-        pairs = by_case.over_raters(rater_weight)
-        answers = pairs[:, 0].sum(axis=1)
+        pairs, totals = by_case.over_raters(rater_weight)
+        answers = totals[:, 0]
         counts = (by_case.weight > 0) & (answers > 0)
         answers_a_voxel = np.divide(answers, by_case.n_voxels, out=np.ones(counts.size), where=counts)
         bins = by_case.bins
         if self.keep_zero:
+            totals = totals - pairs[:, :, bins == ZERO_BIN].sum(axis=-1)
             bins, pairs = bins[bins != ZERO_BIN], pairs[:, :, bins != ZERO_BIN]
-        predicted, marked = (pairs[:, row].sum(axis=1)[counts] / answers_a_voxel[counts] for row in (1, 2))
+        predicted, marked = (totals[counts, row] / answers_a_voxel[counts] for row in (1, 2))
 
         n_sizes = max(1, min(n_sizes, predicted.size // CASES_PER_SIZE))
         log_size = _log_size(predicted)
@@ -153,15 +157,12 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         near = np.zeros((counts.size, knots.size))
         near[counts] = _near(log_size, knots)
         self.sizes_ = tuple(np.exp(knots).tolist())
-        self.maps_ = tuple(
-            self._isotonic(source.grid, bins, np.tensordot(share * by_case.weight, pairs, axes=1)) for share in near.T
-        )
-        weight, prob_sum, _ = np.tensordot(counts.astype(np.float64), pairs, axes=1)
+        rows = np.vstack([near.T * by_case.weight, counts])
+        *sums, (weight, prob_sum, _) = weighted_sums(pairs.reshape(counts.size, -1), rows).reshape(-1, *pairs.shape[1:])
+        self.maps_ = tuple(self._isotonic(source.grid, bins, of_size) for of_size in sums)
         prob = np.clip(np.divide(prob_sum, weight, out=np.zeros(weight.size), where=weight > 0), 0.0, 1.0)
-        own = np.zeros(counts.size)
-        for share, fitted in zip(near.T, self.maps_, strict=True):
-            own += share * (pairs[:, 0] @ fitted(prob)) / answers_a_voxel
-        own = own[counts]
+        kept = weighted_sums(np.column_stack([fitted(prob) for fitted in self.maps_]), pairs[:, 0])
+        own = ((near * kept).sum(axis=1) / answers_a_voxel)[counts]
         self.volume_share_ = self._share(predicted, own, marked)
         return self._map_of_size(float(np.exp(np.median(log_size))))
 
@@ -280,8 +281,12 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
 
     def map_for(self, probs: ArrayLike) -> Callable[[ArrayLike], NDArray[Any]]:
         """The map of the case whose voxels these are, all of them that count."""
+        return self.map_for_parts([probs])
+
+    def map_for_parts(self, parts: Iterable[ArrayLike]) -> Callable[[ArrayLike], NDArray[Any]]:
+        """The map of the case whose voxels come in ``parts``, all of them that count."""
         check_is_fitted(self, "map_")
-        return self.map_of_case(*_histogram(probs))
+        return self.map_of_case(*_histogram(parts))
 
     def transform(self, probs: ArrayLike) -> NDArray[Any]:
         """Calibrated probabilities of one whole case, in the shape and float dtype of ``probs``.
@@ -351,16 +356,25 @@ def _power_to_sum(values: FloatArray, count: FloatArray, target: float) -> float
     return float(np.exp((low + high) / 2))
 
 
-def _histogram(probs: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Mean probability and number of voxels in each occupied bin of the standard grid; NaN and masked voxels are left out."""
-    known = np.ma.filled(probs, np.nan) if np.ma.isMaskedArray(probs) else probs
-    flat, grid = np.ravel(check_probs(known), order="K"), ProbabilityGrid.standard()
-    count, total = np.zeros((2, grid.n_bins))
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
-        bins = grid.locate(part)
-        good = bins >= 0
-        count += np.bincount(bins[good], minlength=grid.n_bins)
-        total += np.bincount(bins[good], part[good].astype(np.float64), grid.n_bins)
-    used = count > 0
-    return np.clip(total[used] / count[used], 0.0, 1.0), count[used]
+def _histogram(parts: Iterable[ArrayLike]) -> tuple[FloatArray, FloatArray]:
+    """Mean probability and number of voxels in each occupied bin of the standard grid; NaN and masked voxels are left out.
+
+    The sums are those of a tally, so they depend neither on the order of the voxels nor on how they are cut into parts.
+    """
+    grid = ProbabilityGrid.standard()
+    total = PackedTable(grid, 1)
+    for part in parts:
+        known = np.ma.filled(part, np.nan) if np.ma.isMaskedArray(part) else part
+        flat = np.ravel(check_probs(known), order="K")
+
+        def count(start: int, stop: int, flat: NDArray[Any] = flat) -> PackedTable:
+            table = PackedTable(grid, 1)
+            for first in range(start, stop, CHUNK):
+                table.add(np.asarray(flat[first : min(first + CHUNK, stop)], dtype=np.float32), [])
+            return table
+
+        for table in over_runs(count, flat.size):
+            total.take(table)
+    cells = total.cells(0, 0)
+    sums = grid.sum_of_probabilities(cells.bin, cells.voxels, cells.excess)
+    return np.clip(sums / cells.voxels, 0.0, 1.0), cells.voxels.astype(np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._logistic import clipped_logit, fit_logistic
+from mrcalib.calibrators._logistic import clipped_logit, fit_to_votes
 from mrcalib.calibrators._source import Source
 from mrcalib.maps import CLIP, CalibrationMap, LogitMap
 
@@ -41,10 +41,14 @@ class PlattCalibrator(VoteCalibrator):
         self.keep_zero = keep_zero
         self.case_weight = case_weight
 
+    def _tells_marked_apart(self) -> bool:
+        return True
+
     def _fit_map(self, source: Source, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
-        prob, weight, response = source.pooled.mean_response(rater_weight)
-        features = np.column_stack([clipped_logit(prob, self.clip), np.ones(prob.size)])
-        slope, offset = fit_logistic(features, weight, response, n_nonnegative=1)
+        def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.column_stack([clipped_logit(prob, self.clip), np.ones(prob.size)])
+
+        slope, offset = fit_to_votes(source, rater_weight, features, n_nonnegative=1)
         return LogitMap(float(slope), float(offset), self.clip, keep_zero=self.keep_zero)
 
     def _describe_map(self) -> None:

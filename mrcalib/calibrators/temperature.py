@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._logistic import clipped_logit, fit_logistic
+from mrcalib.calibrators._logistic import clipped_logit, fit_to_votes
 from mrcalib.calibrators._source import Source
 from mrcalib.maps import CLIP, CalibrationMap, LogitMap
 
@@ -51,10 +51,13 @@ class TemperatureScalingCalibrator(VoteCalibrator):
         self.keep_zero = keep_zero
         self.case_weight = case_weight
 
+    def _tells_marked_apart(self) -> bool:
+        return True
+
     def _fit_map(self, source: Source, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
-        prob, weight, response = source.pooled.mean_response(rater_weight)
-        z = clipped_logit(prob, self.clip)
-        (slope,) = fit_logistic(z[:, np.newaxis], weight, response, n_nonnegative=1)
+        (slope,) = fit_to_votes(
+            source, rater_weight, lambda p: clipped_logit(p, self.clip)[:, np.newaxis], n_nonnegative=1
+        )
         return LogitMap(float(slope), clip=self.clip, keep_zero=self.keep_zero)
 
     def _describe_map(self) -> None:

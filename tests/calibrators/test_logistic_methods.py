@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from mrcalib import BetaCalibrator, PlattCalibrator, TemperatureScalingCalibrator
+from mrcalib.cohort import Cohort
+from mrcalib.tallies import tally
 
 CLIP = 2.0**-24
 METHODS = [TemperatureScalingCalibrator, PlattCalibrator, BetaCalibrator]
@@ -192,3 +194,28 @@ def test_exact_zeros_and_ones_are_clipped_in_fit_and_map(method):
 def test_a_wrong_clip_is_refused(method, clip):
     with pytest.raises(ValueError, match="clip"):
         method(clip).fit(np.array([0.2, 0.5, 0.9]), np.array([0, 1, 1]))
+
+
+@pytest.mark.parametrize("shape", ["segmentation", "normal logits"])
+def test_temperature_is_that_of_the_voxels_to_a_ten_millionth(rng, shape):
+    n = 100_000
+    z = rng.normal(-6, 4, n) if shape == "segmentation" else rng.normal(0, 3, n)
+    probs = expit(z).astype(np.float32)
+    if shape == "segmentation":
+        probs[: n // 2] = 0
+    masks = (rng.random((5, n)) < expit(0.6 * z + rng.normal(0, 1, n))).astype(np.uint8)
+    voxels, response = logit(np.clip(probs.astype(float), CLIP, 1 - CLIP)), masks.mean(axis=0)
+    slope = brentq(lambda s: float(((expit(s * voxels) - response) * voxels).sum()), 0.01, 10, xtol=1e-15, rtol=1e-14)
+    fitted = TemperatureScalingCalibrator().fit(probs, masks)
+    assert fitted.temperature_ == pytest.approx(1 / slope, rel=1e-7)
+    cases = Cohort([tally(probs[a:b], masks[:, a:b]) for a, b in ((0, 60_000), (60_000, n))])
+    assert TemperatureScalingCalibrator().fit_tally(cases).temperature_ == pytest.approx(1 / slope, rel=1e-7)
+
+
+def test_a_coefficient_held_at_zero_stays_there_inside_the_bins(rng):
+    probs = rng.random(20_000).astype(np.float32)
+    masks = (rng.random((3, probs.size)) < 1 - probs).astype(np.uint8)  # falling: a monotone map can only be flat
+    assert TemperatureScalingCalibrator().fit(probs, masks).map_.slope == 0
+    beta = BetaCalibrator().fit(probs, masks).map_
+    assert (beta.a, beta.b) == (0, 0)
+    assert beta(np.array([0.5]))[0] == pytest.approx(masks.mean(), rel=1e-6)
