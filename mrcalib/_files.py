@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["atomic_write", "file_stem"]
+__all__ = ["atomic_write", "file_stem", "is_unfinished"]
 
 
 @contextmanager
@@ -46,6 +46,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what `atomic_write` leaves if its process is killed."""
+    return re.match(r"\.[0-9a-f]{12}-", path.name) is not None
 
 
 def file_stem(name: str) -> str:

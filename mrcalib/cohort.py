@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._files import file_stem
+from mrcalib._files import file_stem, is_unfinished
+from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies import Tally
 
@@ -72,7 +73,7 @@ class Cohort:
     ids: Sequence[str] = ()
     groups: Sequence[str] = ()
     voxel_volume: Sequence[float] = ()
-    _stack: list[Any] = field(default_factory=list, init=False, repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.tallies:
@@ -113,7 +114,10 @@ class Cohort:
     @property
     def n_voxels(self) -> NDArray[np.int64]:
         """Voxels counted in each case."""
-        return np.array([part.n_voxels for part in self.tallies], dtype=np.int64)
+        if "n_voxels" not in self._made:
+            self._made["n_voxels"] = np.array([part.n_voxels for part in self.tallies], dtype=np.int64)
+        counted: NDArray[np.int64] = self._made["n_voxels"]
+        return counted.copy()
 
     def subset(self, cases: ArrayLike) -> Cohort:
         """The cohort of some of the cases, given by position or by a boolean mask."""
@@ -138,16 +142,43 @@ class Cohort:
         weight = check_case_weight(case_weight, self.n_voxels)
         return self.pooled_many(weight[np.newaxis])[0]
 
-    def pooled_many(self, weights: FloatArray) -> list[PooledResponses]:
-        """Sums over cases for each row of ``weights`` (n_sums, n_cases), as cross-validation needs them."""
+    def pooled_many(self, weights: FloatArray, *, marked: bool = False) -> list[PooledResponses]:
+        """Sums over cases for each row of ``weights`` (n_sums, n_cases), as cross-validation needs them.
+
+        ``marked`` asks for ``marked_prob``, too.
+        """
         bins, stack = self._sums_by_case()
-        totals = np.tensordot(weights, stack, axes=1)
-        counted = (weights > 0) @ (stack[:, 0] > 0).any(axis=1)
-        return [PooledResponses(bins[used], *total[:, :, used]) for total, used in zip(totals, counted, strict=True)]
+        totals = weighted_sums(stack.reshape(len(stack), -1), weights).reshape(len(weights), *stack.shape[1:])
+        counted = weighted_sums(self._occupied(), (weights > 0).astype(np.float64)) > 0
+        if marked:
+            of_marked = weighted_sums(self._marked().reshape(len(stack), -1), weights)
+            totals = np.concatenate([totals, of_marked.reshape(len(weights), 1, *stack.shape[2:])], axis=1)
+        return [
+            PooledResponses(bins, *total) if used.all() else PooledResponses(bins[used], *total[:, :, used])
+            for total, used in zip(totals, counted, strict=True)
+        ]
+
+    def _marked(self) -> FloatArray:
+        """Each case's sum of probabilities over the voxels that a rater marked; shape (n_cases, n_raters, n_bins)."""
+        bins, stack = self._sums_by_case()
+        if "marked" not in self._made:
+            marked = np.zeros((len(stack), *stack.shape[2:]))
+            for sums, (of_case, values) in zip(marked, self._made.pop("marked of cases"), strict=True):
+                sums[:, np.searchsorted(bins, of_case)] = values
+            self._made["marked"] = marked
+        made: FloatArray = self._made["marked"]
+        return made
+
+    def _occupied(self) -> FloatArray:
+        """1 where a case has voxels in a bin; shape (n_cases, n_bins)."""
+        if "occupied" not in self._made:
+            self._made["occupied"] = (self._sums_by_case()[1][:, 0] > 0).any(axis=1).astype(np.float64)
+        occupied: FloatArray = self._made["occupied"]
+        return occupied
 
     def _sums_by_case(self) -> tuple[NDArray[np.int64], FloatArray]:
         """Occupied bins, and each case's (weight, prob_sum, votes) by rater and bin; made once."""
-        if not self._stack:
+        if "sums" not in self._made:
             parts = [part.pooled() for part in self.tallies]
             bins = np.unique(np.concatenate([part.bins for part in parts]))
             stack = np.zeros((len(parts), 3, len(self.raters), bins.size))
@@ -155,8 +186,10 @@ class Cohort:
                 where = np.searchsorted(bins, part.bins)
                 for row, values in zip(sums, (part.weight, part.prob_sum, part.votes), strict=True):
                     row[:, where] = values
-            self._stack.extend((bins, stack))
-        return self._stack[0], self._stack[1]
+            self._made["sums"] = bins, stack
+            self._made["marked of cases"] = [(part.bins, part.marked_prob) for part in parts]
+        made: tuple[NDArray[np.int64], FloatArray] = self._made["sums"]
+        return made
 
     def save(self, folder: str | Path) -> None:
         """Write each case's tally to ``folder/<case id>.npz``; ``Cohort.load`` reads them back."""
@@ -166,7 +199,7 @@ class Cohort:
     @classmethod
     def load(cls, folder: str | Path) -> Cohort:
         """Read every tally of a folder, in the order of the case ids."""
-        paths = list(Path(folder).glob("*.npz"))
+        paths = [path for path in Path(folder).glob("*.npz") if not is_unfinished(path)]
         if not paths:
             msg = f"There is no tally (*.npz) in {folder}."
             raise ValueError(msg)

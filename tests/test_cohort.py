@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SMALL_GRID, readings
 
+from mrcalib._files import atomic_write
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.responses import PooledResponses
 from mrcalib.tallies import Tally, tally
@@ -125,6 +126,15 @@ def test_saving_and_loading_gives_the_same_cohort(cohort, tmp_path):
     assert (loaded.ids, loaded.groups, loaded.voxel_volume) == (cohort.ids, cohort.groups, cohort.voxel_volume)
     assert loaded.raters == cohort.raters
     assert list(loaded) == list(cohort)
+
+
+def test_loading_passes_over_what_a_killed_process_left(cohort, tmp_path):
+    cohort.save(tmp_path)
+    with atomic_write(tmp_path / "late.npz") as unfinished:
+        unfinished.write_bytes(b"half")
+    (tmp_path / "late.npz").rename(unfinished)
+    assert len(list(tmp_path.glob("*.npz"))) == len(cohort) + 1
+    assert Cohort.load(tmp_path).ids == cohort.ids
 
 
 def test_loading_is_in_the_order_of_the_ids(tmp_path):

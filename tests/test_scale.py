@@ -10,7 +10,7 @@ import pytest
 
 from mrcalib import Case, Cohort, ProbabilityGrid, tally, tally_cases
 from mrcalib.io import LoadOptions
-from mrcalib.scale import reading_of, tally_case
+from mrcalib.scale import reading_of, slabs, tally_case
 
 
 def volume(seed):
@@ -108,6 +108,7 @@ def test_unchanged_cases_are_not_read_again(on_disk, tmp_path, monkeypatch):
     folder = tmp_path / "tallies"
     first, log = tally_cases(on_disk, checkpoints=folder, progress=Log()), Log()
     monkeypatch.setattr(Case, "load", lambda *_, **__: pytest.fail("a case was read again"))
+    monkeypatch.setattr(slabs, "open_case", lambda *_, **__: pytest.fail("a case was read again"))
     assert equal(tally_cases(on_disk, checkpoints=folder, progress=log), first)
     assert log.seen == {"case0": "unchanged", "case1": "unchanged", "case2": "unchanged"}
 

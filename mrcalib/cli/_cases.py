@@ -105,6 +105,7 @@ def tally(
         failures=failures,
         progress=counter,
         recalls=recalls,
+        scheduler=getattr(args, "workers", "threads"),
     )
     counter.tell()
     tell_recall(recalls, args.console)

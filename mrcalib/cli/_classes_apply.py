@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,12 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._files import file_name, to_json, write_json
 from mrcalib.cli._inputs import load_options_of
+from mrcalib.cli._options import threads_for
 from mrcalib.cli._reading import tell_differences
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mrcalib.calibrators import OneVsRestCalibrator
-    from mrcalib.io import Case, ImageClass, LoadedCase
+    from mrcalib.io import Case, ImageClass
 
 __all__ = ["Tools", "run_classes"]
 
@@ -35,7 +33,6 @@ class Tools:
 
     files: Callable[[Case], list[Path]]
     read_sidecar: Callable[[Path], dict[str, Any] | None]
-    checked: Callable[..., NDArray[np.floating]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +148,7 @@ def _make(  # noqa: PLR0917 - one case's work
     """Write the maps of a case, unless they are there and made of the same; what became of it."""
     from mrcalib._simplex import with_background
     from mrcalib.io import load_classes, write_labels, write_probability
+    from mrcalib.scale.applying import checked
 
     made_of = {
         "inputs_sha256": job.case.fingerprint(),
@@ -172,21 +170,23 @@ def _make(  # noqa: PLR0917 - one case's work
     loaded = load_classes(job.case, classes, load_options_of(args))
     foreground = []
     for one, probs in zip(classes, loaded.probs, strict=True):
-        of_class: LoadedCase = replace(loaded.case, probs=probs)
-        values = calibrator.calibrators_[one.name](tools.checked(of_class, invalid=args.invalid))
+        good = checked(probs, job.case.id, args.invalid)
+        seen = good if loaded.case.roi is None else good[loaded.case.roi]
+        values = calibrator.calibrators_[one.name].map_for(seen)(good)
         if args.outside == "zero" and loaded.case.region is not None:
             values[~loaded.case.region] = 0
         foreground.append(values)
     labels = calibrator.labels_of(foreground) if job.labels else None
     job.sidecar.unlink(missing_ok=True)
+    packing = {"compression": args.compression, "n_jobs": threads_for(args.jobs)}
     for target, values in zip(job.kept.values(), foreground, strict=True):
-        write_probability(target, values, loaded.geometry)
+        write_probability(target, values, loaded.geometry, **packing)
     if job.normalized:
         _, parts = with_background(foreground, normalize=True)
         for target, values in zip(job.normalized.values(), parts, strict=True):
-            write_probability(target, values, loaded.geometry)
+            write_probability(target, values, loaded.geometry, **packing)
     if job.labels and labels is not None and loaded.geometry is not None:
-        write_labels(job.labels, labels, loaded.geometry)
+        write_labels(job.labels, labels, loaded.geometry, **packing)
     maps = [target.name for target in job.targets]
     content = {
         "maps": maps,

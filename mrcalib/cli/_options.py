@@ -11,9 +11,11 @@ from mrcalib.cli._exit import USAGE
 __all__ = [
     "Parser",
     "add_common",
+    "add_compression",
     "add_invalid",
     "add_jobs",
     "add_labels",
+    "add_scheduler",
     "below_one",
     "command",
     "count",
@@ -22,6 +24,7 @@ __all__ = [
     "name_of",
     "numbers",
     "spacing",
+    "threads_for",
     "weights",
 ]
 
@@ -96,6 +99,44 @@ def add_jobs(parser: argparse._ActionsContainer) -> None:
         default=1,
         metavar="N",
         help="cases read at the same time (default: %(default)s); memory grows with it",
+    )
+
+
+def add_compression(parser: argparse._ActionsContainer) -> None:
+    """How small compressed files become."""
+    parser.add_argument(
+        "--compression",
+        type=int,
+        choices=range(1, 10),
+        default=1,
+        metavar="LEVEL",
+        help="of compressed files, from 1 (fast) to 9 (small, and much slower; default: %(default)s). Level 1 is fastest with "
+        "the package isal",
+    )
+
+
+def threads_for(jobs: int) -> int:
+    """Threads that each of ``jobs`` cases may take, so that all of them together are no more than the processors."""
+    import os
+
+    n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, n_processors // jobs)
+
+
+def add_scheduler(parser: argparse._ActionsContainer) -> None:
+    """Who works on the cases."""
+    parser.add_argument(
+        "--scheduler",
+        choices=("threads", "dask"),
+        default="threads",
+        help="who reads the cases: --jobs threads of this process, or a Dask cluster: --jobs processes of this machine, or "
+        "those at --dask-address (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dask-address",
+        metavar="URL",
+        help="with --scheduler dask: the scheduler of a running cluster, such as tcp://10.0.0.1:8786. Its workers read the "
+        "files and write what is kept of them, so all must see the same folders; how many cases run at once is theirs to say",
     )
 
 

@@ -14,6 +14,7 @@ _PYTHON: tuple[tuple[str, _Option], ...] = (
     (r"invalid=['\"](\w+)['\"]", r"--invalid \1"),
     (r"pass scipy\.special\.expit\(logits\) \(of files: LoadOptions\(values='logits'\)\)", "give --logits"),
     (r"[Rr]ead it with values='probabilities'", "Leave out --logits"),
+    (r"read them with values='logits' \(LoadOptions\)", "give --logits"),
     (r"\bmerge='(\w+)'", r"--merge \1"),
     (r"\boutside='(\w+)'", r"--outside \1"),
     (r"\bcoarse_threshold=(\S+?)(?=[),.;]*(?:\s|$))", r"--coarse-threshold \1"),

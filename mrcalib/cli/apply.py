@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,13 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._files import file_name, to_json, write_json
 from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, check_region, load_options_of
-from mrcalib.cli._options import add_common, add_jobs, command
+from mrcalib.cli._options import add_common, add_compression, add_jobs, command, threads_for
 from mrcalib.cli._reading import tell_differences
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mrcalib.calibrators import VoteCalibrator
     from mrcalib.cli._options import Subparsers
-    from mrcalib.io import Case, LoadedCase
+    from mrcalib.io import Case
 
 __all__ = ["add_parser", "run"]
 
@@ -98,6 +96,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="of files in the folder, which are named {case}SUFFIX (default: .nii.gz; .npy and .npz, which have no "
         "geometry, stay what they are)",
     )
+    add_compression(output)
     output.add_argument(
         "--overwrite", action="store_true", help="make every map again, and replace files that mrcalib did not make"
     )
@@ -146,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(calibrator, mrcalib.OneVsRestCalibrator):
         from mrcalib.cli._classes_apply import Tools, run_classes
 
-        return run_classes(args, calibrator, digest, _cases(args), Tools(_files, _read_sidecar, _checked))
+        return run_classes(args, calibrator, digest, _cases(args), Tools(_files, _read_sidecar))
     given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
     if given:
         msg = f"{given[0]} needs a calibrator of several classes; {args.calibrator} is of one. Fit it with --classes."
@@ -255,34 +254,42 @@ def _suffix_like(case: Case) -> str:
 
 def _make(job: _Job, calibrator: VoteCalibrator, digest: str, args: argparse.Namespace) -> str:
     """Write one map, unless it is there and made of the same; what became of it."""
-    from mrcalib.io import write_probability
+    from mrcalib.scale import apply_case
 
-    made_of = {
-        "inputs_sha256": job.case.fingerprint(),
-        "calibrator_sha256": digest,
-        "reading": load_options_of(args).to_dict(),
-        "invalid": args.invalid,
-    }
+    def made_of(inputs: str) -> dict[str, Any]:
+        return {
+            "inputs_sha256": inputs,
+            "calibrator_sha256": digest,
+            "reading": load_options_of(args).to_dict(),
+            "invalid": args.invalid,
+        }
+
     if not args.overwrite and job.target.exists():
         before = _read_sidecar(job.sidecar)
         if before is None or before.get("map") != job.target.name:
             msg = f"{job.target} exists, and mrcalib apply did not make it. Give --overwrite, or another folder."
             raise ValueError(msg)
-        if before.get("made_of") == made_of:
+        if before.get("made_of") == made_of(job.case.fingerprint()):
             return "unchanged"
-    loaded = job.case.load(options=load_options_of(args))
-    good = _checked(loaded, invalid=args.invalid)
-    seen = good if loaded.roi is None else good[loaded.roi]
-    calibrated = loaded.calibrated_by(lambda _: calibrator.map_for(seen)(good))
-    job.sidecar.unlink(missing_ok=True)
-    write_probability(job.target, calibrated, loaded.geometry)
+    with ThreadPoolExecutor(1) as beside:
+        inputs = beside.submit(job.case.fingerprint)
+        apply_case(
+            job.case,
+            calibrator,
+            job.target,
+            options=load_options_of(args),
+            invalid=args.invalid,
+            compression=args.compression,
+            n_jobs=threads_for(args.jobs),
+            before_replace=lambda: job.sidecar.unlink(missing_ok=True),
+        )
     content = {
         "map": job.target.name,
         "inputs": [str(path) for path in _files(job.case)],
         "calibrator": str(args.calibrator),
         "method": type(calibrator).__name__,
         "mrcalib_version": __version__,
-        "made_of": made_of,
+        "made_of": made_of(inputs.result()),
     }
     write_json(job.sidecar, content)
     return "calibrated"
@@ -294,22 +301,3 @@ def _read_sidecar(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _checked(loaded: LoadedCase, *, invalid: str) -> NDArray[np.floating]:
-    """The probabilities; where they are none, a refusal or NaN."""
-    import numpy as np
-
-    probs = loaded.probs
-    good = (probs >= 0) & (probs <= 1)
-    if good.all():
-        return probs
-    if invalid == "keep":
-        return np.where(good, probs, np.float32(np.nan))
-    known = probs[~np.isnan(probs)]
-    between = f", from {known.min():g} to {known.max():g}" if known.size else ""
-    msg = (
-        f"{np.count_nonzero(~good):,} of {probs.size:,} voxels are NaN or outside [0, 1]{between}; of an ensemble, "
-        "in a member. If these are logits, give --logits; --invalid keep writes NaN there."
-    )
-    raise ValueError(msg)

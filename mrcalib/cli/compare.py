@@ -17,7 +17,7 @@ from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import file_name, to_json, write_command, write_csv, write_json
 from mrcalib.cli._inputs import TEMPLATES, add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import COMPARED_PROTOCOLS, METHODS, METRICS, PAPER_METHODS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, name_of
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_scheduler, command, count, fraction, name_of
 from mrcalib.cli._paper import (
     CASES_SHOWN,
     check_cases_shown,
@@ -28,6 +28,7 @@ from mrcalib.cli._paper import (
 )
 from mrcalib.cli._protocol import vessel_labels
 from mrcalib.cli._reading import record_reading
+from mrcalib.cli._scheduler import with_workers
 from mrcalib.cli._trade_offs import tell_trade_offs
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ _EXAMPLES = r"""
   # a challenge's own scores: the tables and figures of its papers, strict, with sound values where the two part
   mrcalib compare --manifest cases.csv --protocol curvas-pdacvi --out results
   mrcalib compare --manifest train.csv --test-manifest test.csv --protocol curvas-pdacvi --formats pdf
+
+  # on a Dask cluster that sees the same folders; without --dask-address: on eight processes of this machine
+  mrcalib compare --manifest cases.csv --scheduler dask --dask-address tcp://10.0.0.1:8786 --out results
+  mrcalib compare --manifest cases.csv --scheduler dask --jobs 8 --out results
 
   # several organs of one multi-class segmenter (all channels in each file), and label maps of three raters
   mrcalib compare --probs 'preds/{case}.npz' --raters 'labels/{case}/annotation_{rater}.nii.gz' \
@@ -171,6 +176,7 @@ def add_parser(subparsers: Subparsers) -> None:
     study.add_argument("--seed", type=int, default=0, metavar="N", help="of resamples and folds (default: %(default)s)")
     add_invalid(study)
     add_jobs(study)
+    add_scheduler(study)
     output = parser.add_argument_group("what is written")
     output.add_argument(
         "--out",
@@ -206,6 +212,7 @@ def _folds(text: str) -> str | int | None:
         raise argparse.ArgumentTypeError(msg) from None
 
 
+@with_workers
 def run(args: argparse.Namespace) -> int:
     """Compare, write, print the tables, and draw."""
     choose_classes(args)
@@ -299,6 +306,7 @@ def perform(args: argparse.Namespace, cases: list[Case] | None = None) -> Compar
         n_jobs=args.jobs,
         progress=_Folds(console),
         case_progress=counter,
+        scheduler=getattr(args, "workers", "threads"),
     )
     if counter is not None:
         counter.tell()

@@ -17,7 +17,8 @@ from mrcalib.cli._figures import require_matplotlib
 from mrcalib.cli._files import to_json
 from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import METHODS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, name_of
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_scheduler, command, count, name_of
+from mrcalib.cli._scheduler import with_workers
 from mrcalib.cli._tables import table
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="keep what was read of the files there, or take it from there (compare's OUT/tallies)",
     )
     add_jobs(method)
+    add_scheduler(method)
     output = parser.add_argument_group("what is written")
     output.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the calibrator, such as calibrator.json"
@@ -103,6 +105,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_common(parser)
 
 
+@with_workers
 def run(args: argparse.Namespace) -> int:
     """Fit, save, and print the map."""
     if args.output.is_dir():

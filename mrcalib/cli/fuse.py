@@ -16,7 +16,18 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._data import add_data, check_data
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._files import file_name, to_json, write_csv, write_json
-from mrcalib.cli._options import add_common, add_jobs, add_labels, command, count, fraction, name_of, spacing
+from mrcalib.cli._options import (
+    add_common,
+    add_compression,
+    add_jobs,
+    add_labels,
+    command,
+    count,
+    fraction,
+    name_of,
+    spacing,
+    threads_for,
+)
 from mrcalib.cli._tables import number, table
 
 if TYPE_CHECKING:
@@ -107,6 +118,7 @@ def add_parser(subparsers: Subparsers) -> None:
         choices=_SUFFIXES,
         help="of the files (default: .nii.gz, or .npy where masks have no geometry)",
     )
+    add_compression(output)
     output.add_argument(
         "--overwrite", action="store_true", help="make everything again, and replace files that mrcalib did not make"
     )
@@ -356,7 +368,7 @@ def _make(job: _Job, parameters: Mapping[str, Any], args: argparse.Namespace) ->
     loaded = job.case.load(positive=args.positive, check_agreement=check_agreement)
     fused, result = _fuse(loaded, args.method, dict(parameters))
     job.sidecar.unlink(missing_ok=True)
-    _write(job.target, fused, loaded.geometry)
+    _write(job.target, fused, loaded.geometry, args)
     content = {
         "fused": job.target.name,
         "case": job.case.id,
@@ -428,14 +440,15 @@ def _by_rater(loaded: LoadedAnnotations, **columns: NDArray[Any]) -> dict[str, d
     }
 
 
-def _write(path: Path, fused: NDArray[Any], geometry: Geometry | None) -> None:
+def _write(path: Path, fused: NDArray[Any], geometry: Geometry | None, args: argparse.Namespace) -> None:
     """Write a mask as uint8, and a map as float32."""
     import numpy as np
 
     from mrcalib.io import atomic_write, write_labels, write_probability
 
+    compression, n_jobs = args.compression, threads_for(args.jobs)
     if fused.dtype.kind == "f":
-        write_probability(path, fused, geometry)
+        write_probability(path, fused, geometry, compression=compression, n_jobs=n_jobs)
         return
     mask = fused.astype(np.uint8)
     if path.suffix == ".npy":
@@ -445,7 +458,7 @@ def _write(path: Path, fused: NDArray[Any], geometry: Geometry | None) -> None:
         msg = f"{path}: the masks have no header that says where their voxels lie; give --suffix .npy."
         raise ValueError(msg)
     else:
-        write_labels(path, mask, geometry)
+        write_labels(path, mask, geometry, compression=compression, n_jobs=n_jobs)
 
 
 def _rater_rows(case: str, content: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -30,8 +30,9 @@ from mrcalib.io.loaded import LoadedCase, LoadOptions
 from mrcalib.io.manifest import read_annotations, read_manifest, write_manifest
 from mrcalib.io.patterns import discover, discover_annotations
 from mrcalib.io.readers import read_labels, read_probability, read_volume
+from mrcalib.io.slabs import OpenCase, Slab
 from mrcalib.io.volume import Source, Volume
-from mrcalib.io.writers import write_labels, write_probability
+from mrcalib.io.writers import write_labels, write_probability, write_slabs
 
 __all__ = [
     "AnnotatedImage",
@@ -47,6 +48,8 @@ __all__ = [
     "LoadedAnnotations",
     "LoadedCase",
     "LoadedClasses",
+    "OpenCase",
+    "Slab",
     "Source",
     "Volume",
     "atomic_write",
@@ -72,4 +75,5 @@ __all__ = [
     "write_manifest",
     "write_metrics_json",
     "write_probability",
+    "write_slabs",
 ]

@@ -4,21 +4,25 @@ Headers can be equal and the contents not. Raters of one case mark roughly the s
 the others as stored, and does after a mirror image or a shift, was saved in another orientation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
 
-__all__ = ["require_agreement"]
+__all__ = ["Overlaps", "all_agree", "require_agreement"]
 
 _Votes = npt.NDArray[np.uint8]
 
 _SMALLEST = 30
 """Masks of fewer voxels say too little about orientation."""
+
+_SUSPICIOUS = 0.3
+"""Median Dice with the other raters below which a rater is looked at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +66,73 @@ class _Remedy:
     words: str
 
 
+class Overlaps:
+    """How much raters overlap, counted while their masks come part by part: enough to know that no rater is suspicious.
+
+    Parameters
+    ----------
+    n_raters : int
+        How many.
+
+    Attributes
+    ----------
+    shared : ndarray of shape (n_raters, n_raters), int64
+        Voxels that both raters marked; on the diagonal, those that the rater marked; 0 below it.
+
+    Examples
+    --------
+    >>> mask = np.zeros((20, 20), np.uint8)
+    >>> mask[2:8, 3:12] = 1
+    >>> overlaps = Overlaps(2)
+    >>> for rows in (slice(0, 5), slice(5, 20)):
+    ...     overlaps.add([mask[rows], mask[::-1][rows]])
+    >>> all_agree(overlaps.shared)
+    False
+    """
+
+    def __init__(self, n_raters: int) -> None:
+        self.shared = np.zeros((n_raters, n_raters), dtype=np.int64)
+
+    def add(self, masks: Sequence[_Votes | None]) -> None:
+        """Count the voxels of one part; missing masks are None, the others have one shape."""
+        first = next((mask for mask in masks if mask is not None), None)
+        if first is None:
+            return
+        order: Literal["C", "F"] = "C" if first.flags.c_contiguous else "F"
+        bits = {rater: _packed(mask, order) for rater, mask in enumerate(masks) if mask is not None}
+        for one, other in combinations_with_replacement(bits, 2):
+            self.shared[one, other] += int(np.bitwise_count(bits[one] & bits[other]).sum(dtype=np.int64))
+
+
+def all_agree(shared: npt.NDArray[np.int64]) -> bool:
+    """Whether `require_agreement` has nothing to look at: no rater's median Dice with the others is below 0.3.
+
+    Parameters
+    ----------
+    shared : ndarray of shape (R, R), int
+        Voxels that two raters marked both, and on the diagonal those that one marked; what is below it is not looked at.
+    """
+    sizes = shared.diagonal()
+    large = np.flatnonzero(sizes >= _SMALLEST)
+    both = np.triu(shared, 1) + np.triu(shared, 1).T
+    for rater in large:
+        others = large[large != rater]
+        dice = 2.0 * both[rater, others] / (sizes[rater] + sizes[others])
+        if others.size and float(np.median(dice)) < _SUSPICIOUS:
+            return False
+    return True
+
+
+def _packed(mask: _Votes, order: Literal["C", "F"]) -> npt.NDArray[np.uint64]:
+    """Eight voxels a byte."""
+    bits = np.packbits(mask.ravel(order=order))
+    whole = np.zeros(-(-bits.size // 8) * 8, dtype=np.uint8)
+    whole[: bits.size] = bits
+    return whole.view(np.uint64)
+
+
 def require_agreement(
-    masks: Sequence[_Votes | None], names: Sequence[str], spacing: tuple[float, ...] | None = None
+    masks: Iterable[_Votes | None], names: Sequence[str], spacing: tuple[float, ...] | None = None
 ) -> None:
     """Refuse a case in which a rater agrees with the others only after a flip or a shift.
 
@@ -74,8 +143,8 @@ def require_agreement(
 
     Parameters
     ----------
-    masks : sequence of (ndarray of shape S, uint8) or None
-        Votes; missing and nearly empty masks (fewer than 30 voxels) take no part.
+    masks : iterable of (ndarray of shape S, uint8) or None
+        Votes, of which the bounding boxes are kept; missing and nearly empty masks (fewer than 30 voxels) take no part.
     names : sequence of str
         What each mask is, for the error.
     spacing : tuple of float or None
@@ -97,9 +166,12 @@ def require_agreement(
     ...     print(str(error)[:96])
     rater 'C' agrees with the other raters at Dice 0.00 as stored, but at 1.00 after flipping axis 0
     """
-    cuts = {rater: _cut(mask) for rater, mask in enumerate(masks) if mask is not None}
+    cuts: dict[int, _Cut] = {}
+    shape: tuple[int, ...] = ()
+    for rater, mask in enumerate(masks):
+        if mask is not None:
+            cuts[rater], shape = _cut(mask), mask.shape
     cuts = {rater: cut for rater, cut in cuts.items() if cut.size >= _SMALLEST}
-    shape = next((mask.shape for mask in masks if mask is not None), ())
     remedies = [remedy for rater in cuts if (remedy := _remedy(rater, cuts, shape, spacing)) is not None]
     if not remedies:
         return
@@ -120,7 +192,7 @@ def _remedy(
     cut = cuts[rater]
     others = [other for index, other in cuts.items() if index != rater]
     stored = _median_dice(cut, others) if others else 1.0
-    if stored >= 0.3:
+    if stored >= _SUSPICIOUS:
         return None
     flips = [(_median_dice(cut.flipped(axes, shape), others), axes) for axes in _axes_to_flip(shape)]
     after, axes = max(flips, key=lambda flip: flip[0], default=(0.0, ()))
@@ -144,7 +216,7 @@ def _cut(mask: _Votes) -> _Cut:
         begin, end = (int(occupied[0]), int(occupied[-1]) + 1) if occupied.size else (0, 0)
         voxels = voxels[(slice(None),) * axis + (slice(begin, end),)]
         start.append(begin)
-    return _Cut(tuple(start), voxels, int(np.count_nonzero(voxels)))
+    return _Cut(tuple(start), voxels.copy(order="K"), int(np.count_nonzero(voxels)))  # a view would keep the whole mask
 
 
 def _median_dice(cut: _Cut, others: Sequence[_Cut]) -> float:

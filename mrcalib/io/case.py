@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mrcalib.io.fingerprint import fingerprint
 from mrcalib.io.loaded import DEFAULT_OPTIONS, LoadedCase, LoadOptions
 from mrcalib.io.loading import load_case
+from mrcalib.io.slabs import OpenCase, open_case
 from mrcalib.io.volume import Source
 
 __all__ = ["Case"]
@@ -130,6 +131,40 @@ class Case:
             not have (weights of other members, a margin without a coarse segmentation or without spacing).
         """
         return load_case(self, options)
+
+    def open(self, *, options: LoadOptions = DEFAULT_OPTIONS, crop: bool = False) -> OpenCase:
+        """Open the files of the case to read them slab by slab, in bounded memory, with the checks of `load`.
+
+        Headers are checked at once, voxels as they are read. Loaded whole are only: MetaImage, NRRD and PNG files, nnU-Net
+        exports, files with several channels, a coarse segmentation (with its ROI file), files whose memory order (C or Fortran)
+        is not that of the first file; and masks, one at a time, of raters who hardly overlap (``check_agreement``).
+
+        Parameters
+        ----------
+        options : LoadOptions
+            As for `load`.
+        crop : bool
+            Whether voxels outside the bounding box of the region of interest are left out: their probabilities are not
+            converted, and of uncompressed files not read. Not with ``outside="zero"``, by which they count.
+
+        Returns
+        -------
+        OpenCase
+            To be used in a ``with`` statement, and read once.
+
+        Raises
+        ------
+        FileNotFoundError, GeometryError, ValueError
+            As `load`; what is wrong with voxels is told when they are read.
+
+        Examples
+        --------
+        >>> case = Case("A", np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4), [np.ones((2, 3, 4), np.uint8)])
+        >>> with case.open() as opened:
+        ...     [(slab.index[0], slab.probs.shape) for slab in opened.slabs(n_voxels=12)]
+        [(slice(0, 1, None), (1, 3, 4)), (slice(1, 2, None), (1, 3, 4))]
+        """
+        return open_case(self, options, crop=crop)
 
     def fingerprint(self) -> str:
         """SHA-256 of the content and role of every source, as hex digits.

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from mrcalib.io.volume import Volume
 
-__all__ = ["Merge", "foreground_of", "from_logits", "single"]
+__all__ = ["Merge", "extremes", "foreground_of", "from_logits", "inverse_logit", "require_logits", "single"]
 
 Merge = Literal["sum", "max"]
 
@@ -105,18 +105,40 @@ def from_logits(volume: Volume, name: str, merge: Merge = "sum") -> Volume:
     >>> from_logits(Volume(np.array([-2.0, 0.0]), None), "logits.npy").data.round(3)
     array([0.119, 0.5  ])
     """
+    require_logits(*extremes(volume.data), name)
+    return inverse_logit(volume, merge)
+
+
+def inverse_logit(volume: Volume, merge: Merge = "sum") -> Volume:
+    """As `from_logits`, of part of an image: whether these are logits is told from the whole (`require_logits`)."""
     from scipy.special import expit, softmax
 
     logits = volume.data.astype(np.float64)
-    if 0 <= np.nanmin(logits, initial=np.inf) <= np.nanmax(logits, initial=-np.inf) <= 1:
+    if volume.has_channels and logits.shape[-1] > 1 and merge == "sum":
+        return Volume(softmax(logits, axis=-1), volume.geometry)
+    return Volume(expit(logits, out=logits), volume.geometry)
+
+
+def extremes(data: npt.NDArray[np.generic]) -> tuple[float, float]:
+    """Smallest and largest value, NaN left out; (inf, -inf) where there is none."""
+    values: npt.NDArray[np.floating] = data  # type: ignore[assignment]
+    return float(np.nanmin(values, initial=np.inf)), float(np.nanmax(values, initial=-np.inf))
+
+
+def require_logits(low: float, high: float, name: str) -> None:
+    """Refuse an image of which all values lie in [0, 1]: they are probabilities already.
+
+    Raises
+    ------
+    ValueError
+        If they do; says how to read it.
+    """
+    if 0 <= low <= high <= 1:
         msg = (
             f"{name} was said to hold logits, but all its values lie in [0, 1]: they are probabilities already. "
             "Read it with values='probabilities'."
         )
         raise ValueError(msg)
-    if volume.has_channels and logits.shape[-1] > 1 and merge == "sum":
-        return Volume(softmax(logits, axis=-1), volume.geometry)
-    return Volume(expit(logits, out=logits), volume.geometry)
 
 
 def single(volume: Volume, name: str) -> Volume:

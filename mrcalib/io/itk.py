@@ -13,7 +13,7 @@ from mrcalib._files import atomic_write
 from mrcalib.io.geometry import Geometry
 from mrcalib.io.volume import Volume
 
-__all__ = ["read", "write_probability"]
+__all__ = ["read", "write"]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -53,7 +53,9 @@ def read(path: Path) -> Volume:
     return Volume(data, _geometry(image))
 
 
-def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry, dtype: npt.DTypeLike = np.float32) -> None:
+def write(
+    path: Path, data: npt.ArrayLike, geometry: Geometry, dtype: npt.DTypeLike = np.float32, compression: int = -1
+) -> None:
     """Write probabilities as float32, or labels as ``dtype``, compressed, whole or not at all.
 
     Parameters
@@ -66,6 +68,8 @@ def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry, dtype
         Where the voxels lie.
     dtype : data type
         Of the file.
+    compression : int
+        1 (fast) to 9 (small); -1 is ITK's own choice.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry, dtype
     image.SetOrigin(lps[:n, 3].tolist())
     image.SetDirection(direction.ravel().tolist())
     with atomic_write(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=compression)
 
 
 def _simpleitk() -> Any:

@@ -3,13 +3,13 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
-from mrcalib.io.agreement import require_agreement
+from mrcalib.io.agreement import Overlaps, all_agree, require_agreement
 from mrcalib.io.channels import foreground_of, from_logits, single
 from mrcalib.io.geometry import TOLERANCE, Geometry, require_match, require_shape
 from mrcalib.io.loaded import LoadedCase, LoadOptions
@@ -25,10 +25,33 @@ if TYPE_CHECKING:
     from mrcalib.io.annotations import Annotations, LoadedAnnotations
     from mrcalib.io.case import Case
 
-__all__ = ["load_annotations", "load_case"]
+__all__ = [
+    "Frame",
+    "coarse_of",
+    "from_array",
+    "in_case",
+    "labels_of",
+    "load_annotations",
+    "load_case",
+    "name_of",
+    "require_weights",
+    "role_of",
+    "spacing_of",
+    "voxel_volume_ml_of",
+]
 
 
-class _Frame:
+class _Placed(Protocol):
+    """What has a shape and may have a geometry."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def geometry(self) -> Geometry | None: ...
+
+
+class Frame:
     """The voxel grid of a case: the shape of its first image, the geometry of its first image with a header."""
 
     def __init__(self, case_id: str) -> None:
@@ -37,7 +60,7 @@ class _Frame:
         self.geometry: Geometry | None = None
         self._shape_of = self._geometry_of = ""
 
-    def admit(self, volume: Volume, what: str, *, by_index: bool = False) -> None:
+    def admit(self, volume: _Placed, what: str, *, by_index: bool = False) -> None:
         """Take the first image as the reference, and refuse any other that does not lie on its voxels.
 
         ``by_index`` takes an image whose header is known to be wrong as it lies, and warns where it is.
@@ -62,18 +85,17 @@ class _Frame:
 
 def load_case(case: "Case", options: LoadOptions) -> LoadedCase:
     """Read a case; see `Case.load`."""
-    frame = _Frame(case.id)
+    frame = Frame(case.id)
     probs = _probabilities(case, options, frame)
     raters, names = _votes(case, options.positive, frame)
-    roi = None if case.roi is None else _labels(case.roi, _name("the ROI", case.roi), frame) != 0
-    coarse = None if case.coarse is None else _coarse(case.coarse, frame)
-    vessels = None if case.vessels is None else _labels(case.vessels, _name("the vessels", case.vessels), frame)
+    roi = None if case.roi is None else _labels(case.roi, name_of("the ROI", case.roi), frame) != 0
+    coarse = None if case.coarse is None else coarse_of(case.coarse, frame)
+    vessels = None if case.vessels is None else _labels(case.vessels, name_of("the vessels", case.vessels), frame)
     if frame.geometry is not None:
         refuse_beside_header((*case.members, *case.masks.values(), case.roi, case.coarse, case.vessels), case.id)
-    spacing = _spacing(case, frame)
+    spacing = spacing_of(case, frame)
     if options.check_agreement:
-        with _in_case(case):
-            require_agreement(raters, names, spacing)
+        _require_agreement(case, raters, names, spacing)
     region = region_of(case.id, roi, coarse, options, spacing)
     recall = None if region is None or all(mask is None for mask in raters) else roi_recall(region, raters)
     if region is not None and options.outside == "zero":
@@ -86,7 +108,7 @@ def load_case(case: "Case", options: LoadOptions) -> LoadedCase:
         rater_names=case.rater_names,
         roi=region if options.outside == "ignore" else None,
         geometry=frame.geometry,
-        voxel_volume_ml=_voxel_volume_ml(frame.geometry, spacing),
+        voxel_volume_ml=voxel_volume_ml_of(frame.geometry, spacing),
         vessels=vessels,
         spacing=spacing,
         region=region,
@@ -101,58 +123,94 @@ def load_annotations(
     """Read the masks of a case; see `Annotations.load`."""
     from mrcalib.io.annotations import LoadedAnnotations
 
-    frame = _Frame(case.id)
+    frame = Frame(case.id)
     raters, names = _votes(case, positive, frame)
     if frame.geometry is not None:
         refuse_beside_header(tuple(case.masks.values()), case.id)
-    spacing = _spacing(case, frame)
+    spacing = spacing_of(case, frame)
     if check_agreement:
-        with _in_case(case):
-            require_agreement(raters, names, spacing)
+        _require_agreement(case, raters, names, spacing)
     return LoadedAnnotations(case.id, tuple(raters), case.rater_names, frame.geometry, spacing)
 
 
+def _require_agreement(
+    case: "Case | Annotations",
+    raters: list[npt.NDArray[np.uint8] | None],
+    names: list[str],
+    spacing: tuple[float, ...] | None,
+) -> None:
+    """As `require_agreement`, which is asked only where the overlaps leave something to ask."""
+    overlaps = Overlaps(len(raters))
+    overlaps.add(raters)
+    if not all_agree(overlaps.shared):
+        with in_case(case):
+            require_agreement(raters, names, spacing)
+
+
 def _votes(
-    case: "Case | Annotations", positive: tuple[int, ...] | None, frame: _Frame
+    case: "Case | Annotations", positive: tuple[int, ...] | None, frame: Frame
 ) -> tuple[list[npt.NDArray[np.uint8] | None], list[str]]:
     """Each rater's votes, None where the rater is missing, and what each mask is, for errors."""
     raters: list[npt.NDArray[np.uint8] | None] = []
-    names = [_name(f"rater {rater!r}", source) for rater, source in case.masks.items()]
+    names = [name_of(f"rater {rater!r}", source) for rater, source in case.masks.items()]
     for (rater, source), name in zip(case.masks.items(), names, strict=True):
         if source is None:
             raters.append(None)
             continue
         labels = _labels(source, name, frame, by_index=rater in case.index_aligned)
-        with _in_case(case):
+        with in_case(case):
             raters.append(as_votes(labels, positive, name))
     return raters, names
 
 
-def _probabilities(case: "Case", options: LoadOptions, frame: _Frame) -> npt.NDArray[np.floating]:
+def _probabilities(case: "Case", options: LoadOptions, frame: Frame) -> npt.NDArray[np.floating]:
+    require_weights(case, options)
+    members = _members(case, options, frame)
+    return next(members) if len(case.members) == 1 else pool(members, options.pooling, options.weights)
+
+
+def require_weights(case: "Case", options: LoadOptions) -> None:
+    """Refuse weights that are not one for each ensemble member.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer.
+    """
     if options.weights is not None and len(options.weights) != len(case.members):
         msg = (
             f"weights must hold one number for each ensemble member: case {case.id!r} has {len(case.members)} members, "
             f"weights={options.weights}."
         )
         raise ValueError(msg)
-    members = _members(case, options, frame)
-    return next(members) if len(case.members) == 1 else pool(members, options.pooling, options.weights)
 
 
-def _members(case: "Case", options: LoadOptions, frame: _Frame) -> Iterator[npt.NDArray[np.floating]]:
+def role_of(case: "Case", member: int) -> str:
+    """What errors call a source of probabilities; members are counted from 1."""
+    return "the probabilities" if len(case.members) == 1 else f"probability member {member}"
+
+
+def _members(case: "Case", options: LoadOptions, frame: Frame) -> Iterator[npt.NDArray[np.floating]]:
     for number, source in enumerate(case.members, start=1):
-        role = "the probabilities" if len(case.members) == 1 else f"probability member {number}"
-        with _in_case(case, role):
+        role = role_of(case, number)
+        with in_case(case, role):
             volume = (
-                _from_array(source, options)
+                from_array(source, options)
                 if isinstance(source, np.ndarray)
                 else read_probability(source, options.foreground, merge=options.merge, values=options.values)
             )
-        frame.admit(volume, _name(role, source))
+        frame.admit(volume, name_of(role, source))
         yield volume.data  # type: ignore[misc]
 
 
-def _from_array(array: npt.NDArray[np.generic], options: LoadOptions) -> Volume:
+def from_array(array: npt.NDArray[np.generic], options: LoadOptions) -> Volume:
+    """Probabilities of an array in memory.
+
+    Raises
+    ------
+    ValueError
+        If it holds no real numbers, or no logits where they are asked for.
+    """
     stored = _as_probability(array)
     if options.values == "probabilities":
         return Volume(stored, None)
@@ -160,10 +218,10 @@ def _from_array(array: npt.NDArray[np.generic], options: LoadOptions) -> Volume:
     return Volume(told.data.astype(stored.dtype, copy=False), None)
 
 
-def _coarse(source: Source, frame: _Frame) -> npt.NDArray[np.generic]:
+def coarse_of(source: Source, frame: Frame) -> npt.NDArray[np.generic]:
     """A coarse mask or probability map as it is stored; of two classes, the second."""
-    name = _name("the coarse segmentation", source)
-    with _in_case(frame.case_id, name):
+    name = name_of("the coarse segmentation", source)
+    with in_case(frame.case_id, name):
         volume = Volume(source, None) if isinstance(source, np.ndarray) else read_volume(source)
         two_classes = volume.has_channels and volume.data.shape[-1] == 2
         volume = foreground_of(volume, None, name) if two_classes else single(volume, name)
@@ -180,20 +238,32 @@ def _as_probability(array: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
     return array.astype(np.float32, copy=False)
 
 
-def _labels(source: Source, name: str, frame: _Frame, *, by_index: bool = False) -> npt.NDArray[np.integer]:
-    with _in_case(frame.case_id, name):
-        volume = Volume(as_labels(source, name), None) if isinstance(source, np.ndarray) else read_labels(source)
+def _labels(source: Source, name: str, frame: Frame, *, by_index: bool = False) -> npt.NDArray[np.integer]:
+    with in_case(frame.case_id, name):
+        volume = labels_of(source, name)
     frame.admit(volume, name, by_index=by_index)
     return volume.data  # type: ignore[return-value]
 
 
-def _name(role: str, source: Source | None) -> str:
+def labels_of(source: Source, name: str) -> Volume:
+    """Integer labels of a file or an array.
+
+    Raises
+    ------
+    ValueError
+        If a value is no label, or as `read_labels`.
+    """
+    return Volume(as_labels(source, name), None) if isinstance(source, np.ndarray) else read_labels(source)
+
+
+def name_of(role: str, source: Source | None) -> str:
+    """What errors call a source: its role and its file."""
     where = "array" if isinstance(source, np.ndarray) else source
     return f"{role} ({where})"
 
 
 @contextmanager
-def _in_case(case: "Case | Annotations | str", what: str = "") -> Iterator[None]:
+def in_case(case: "Case | Annotations | str", what: str = "") -> Iterator[None]:
     """Put the name of the case, and of the source, before what a reader says."""
     name = case if isinstance(case, str) else case.id
     prefix = f"Case {name!r}, {what}: " if what else f"Case {name!r}: "
@@ -204,7 +274,7 @@ def _in_case(case: "Case | Annotations | str", what: str = "") -> Iterator[None]
         raise type(error)(msg) from error
 
 
-def _spacing(case: "Case | Annotations", frame: _Frame) -> tuple[float, ...] | None:
+def spacing_of(case: "Case | Annotations", frame: Frame) -> tuple[float, ...] | None:
     """Voxel edges from the header, else from the case; the two must not contradict each other."""
     stated = case.spacing
     if stated is not None and frame.shape is not None and len(stated) != len(frame.shape):
@@ -222,7 +292,7 @@ def _spacing(case: "Case | Annotations", frame: _Frame) -> tuple[float, ...] | N
     return header
 
 
-def _voxel_volume_ml(geometry: Geometry | None, spacing: tuple[float, ...] | None) -> float | None:
+def voxel_volume_ml_of(geometry: Geometry | None, spacing: tuple[float, ...] | None) -> float | None:
     if geometry is not None:
         return geometry.voxel_volume_ml
     if spacing is None or len(spacing) != 3:

@@ -85,7 +85,8 @@ def as_votes(data: npt.NDArray[np.generic], positive: tuple[int, ...] | None, na
     if positive is not None:
         chosen: npt.NDArray[np.bool_] = reduce(np.logical_or, [labels == label for label in positive])
         return chosen.view(np.uint8)
-    if labels.size and (labels.min() < 0 or labels.max() > 1):
+    negative = labels.dtype.kind != "u" and labels.min(initial=0) < 0
+    if negative or labels.max(initial=0) > 1:
         found = np.unique(labels)
         listed = ", ".join(str(label) for label in found[:12]) + (", ..." if len(found) > 12 else "")
         msg = f"{name} holds the labels {listed}; expected 0 and 1. Say which are foreground: positive=({found[-1]},)."

@@ -4,17 +4,21 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib._files import atomic_write
+from mrcalib.io.bytestream import FileBytes, InflatedBytes
 from mrcalib.io.geometry import TOLERANCE, Geometry
+from mrcalib.io.stored import StoredVoxels
 from mrcalib.io.volume import Volume
 
-__all__ = ["quantisation", "read", "write_probability"]
+__all__ = ["header_of", "open_stored", "quantisation", "read"]
 
 
 def read(path: Path) -> Volume:
@@ -40,19 +44,60 @@ def read(path: Path) -> Volume:
     UserWarning
         If qform and sform are both set and place the voxels differently; the sform is used.
     """
+    stored = open_stored(path)
+    data = stored.whole()
+    if data.ndim > 3:
+        data = data.reshape((*data.shape[:3], -1), order="F")
+    return Volume(data, stored.geometry)
+
+
+def open_stored(path: Path, *, digest: bool = False) -> StoredVoxels:
+    """The voxels of a NIfTI file, to be read in order.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.nii`` or ``.nii.gz`` file.
+    digest : bool
+        Whether SHA-256 of the file is taken on the way.
+
+    Raises
+    ------
+    ValueError
+        If the header is damaged, or voxels are no plain numbers.
+
+    Warns
+    -----
+    UserWarning
+        As `read`.
+    """
     with _worded(path):
         image = _open(path)
         if image.get_data_dtype().kind not in "iuf":
             msg = f"{path} holds {image.get_data_dtype()} voxels; expected integers or real numbers."
             raise ValueError(msg)
-        stored = image.dataobj
-        data = np.asarray(stored) if _step(stored) is None else np.asarray(stored, dtype=np.float32)
-        shape = data.shape[:3]
-        geometry = _geometry(image, shape, path)
-    data = data.astype(data.dtype.newbyteorder("="), copy=False)
-    if data.ndim > 3:
-        data = data.reshape((*shape, -1), order="F")
-    return Volume(data, geometry)
+        array = image.dataobj
+        geometry = _geometry(image, array.shape[:3], path)
+        scale = None if _step(array) is None else partial(_scaled, slope=array.slope, inter=array.inter)
+        file = FileBytes(Path(image.file_map["image"].filename), digest=digest)
+        content = InflatedBytes(file) if path.name.lower().endswith(".gz") else file
+        try:
+            content.skip(array.offset)
+            stored = StoredVoxels(path, content, array.shape, array.dtype, "F", geometry, scale)
+        except BaseException:
+            file.close()
+            raise
+    return replace(stored, worded=partial(_worded, path))
+
+
+def _scaled(stored: npt.NDArray[Any], *, slope: float, inter: float) -> npt.NDArray[np.float32]:
+    """The values that nibabel makes of stored numbers."""
+    if not stored.size:
+        return np.empty(stored.shape, np.float32)
+    made_of = _nibabel().arrayproxy.ArrayProxy(
+        BytesIO(stored.tobytes(order="F")), (stored.shape, stored.dtype, 0, slope, inter), mmap=False
+    )
+    return np.asarray(made_of, dtype=np.float32)
 
 
 def quantisation(path: Path) -> float | None:
@@ -68,28 +113,29 @@ def quantisation(path: Path) -> float | None:
         return _step(image.dataobj) if image.get_data_dtype().kind in "iu" else None
 
 
-def write_probability(path: Path, data: npt.ArrayLike, geometry: Geometry, dtype: npt.DTypeLike = np.float32) -> None:
-    """Write probabilities as float32, or labels as ``dtype``, under a fresh header, whole or not at all.
+def header_of(shape: tuple[int, ...], geometry: Geometry, dtype: npt.DTypeLike = np.float32) -> bytes:
+    """What a NIfTI-1 file begins with, up to its voxels: a fresh header for plain numbers of ``dtype``.
 
-    A header copied from a mask would store the probabilities as its integers, to 1/255 at best, without a word.
+    A header copied from a mask would store probabilities as its integers, to 1/255 at best, without a word.
 
     Parameters
     ----------
-    path : Path
-        A ``.nii`` or ``.nii.gz`` file.
-    data : array-like of shape `geometry.shape`
-        Probabilities.
+    shape : tuple of int
+        Of the image.
     geometry : Geometry
         Where the voxels lie.
     dtype : data type
         Of the file.
     """
     nib = _nibabel()
-    image = nib.Nifti1Image(np.asarray(data, dtype=dtype), geometry.affine)
+    image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), geometry.affine)
     image.header.set_data_dtype(dtype)
     image.header.set_xyzt_units("mm")
-    with atomic_write(path) as temporary:
-        nib.save(image, temporary)
+    image.update_header()
+    image.header.set_slope_inter(1, 0)
+    start = BytesIO()
+    image.header.write_to(start)
+    return start.getvalue()
 
 
 def _nibabel() -> Any:

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,9 +10,20 @@ from mrcalib.io import arrays, itk, nifti, nnunet, png
 from mrcalib.io.channels import Merge, foreground_of, from_logits, single
 from mrcalib.io.files import require_file
 from mrcalib.io.masks import as_labels
+from mrcalib.io.stored import StoredVoxels
 from mrcalib.io.volume import Volume
 
-__all__ = ["SUFFIXES", "companions", "read_labels", "read_probability", "read_volume", "suffix_of"]
+__all__ = [
+    "SUFFIXES",
+    "companions",
+    "open_stored",
+    "read_labels",
+    "read_probability",
+    "read_volume",
+    "require_real",
+    "suffix_of",
+    "warn_of_steps",
+]
 
 _NIFTI = (".nii.gz", ".nii")
 _ITK = (".mha", ".mhd", ".nrrd")
@@ -107,19 +118,8 @@ def read_probability(
     """
     path = Path(path)
     volume = read_volume(path)
-    if suffix_of(path) in _NIFTI and (step := nifti.quantisation(path)) is not None:
-        fraction = f"1/{round(1 / step)}" if 0 < step < 1 else f"{step:.3g}"
-        msg = (
-            f"{path} stores its probabilities as scaled integers: they are quantised to {fraction}, "
-            "and smaller ones are lost. Write float32 if you can."
-        )
-        warnings.warn(msg, UserWarning, stacklevel=2)
-    if volume.data.dtype.kind != "f":
-        msg = (
-            f"{path} holds {volume.data.dtype} values; probabilities are real numbers in [0, 1]. "
-            "Is it a segmentation? Export the probabilities as float32."
-        )
-        raise ValueError(msg)
+    warn_of_steps(path)
+    require_real(volume.data.dtype, path)
     stored = volume.data.dtype
     if values == "logits":
         volume = from_logits(volume, str(path), merge)
@@ -127,6 +127,74 @@ def read_probability(
     if stored == np.float64 or chosen.data.dtype == np.float32:
         return chosen
     return Volume(chosen.data.astype(np.float32), chosen.geometry)
+
+
+def warn_of_steps(path: Path) -> None:
+    """Warn of a file that stores probabilities as scaled integers."""
+    if suffix_of(path) in _NIFTI and (step := nifti.quantisation(path)) is not None:
+        fraction = f"1/{round(1 / step)}" if 0 < step < 1 else f"{step:.3g}"
+        msg = (
+            f"{path} stores its probabilities as scaled integers: they are quantised to {fraction}, "
+            "and smaller ones are lost. Write float32 if you can."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+
+
+def require_real(dtype: np.dtype[Any], path: Path) -> None:
+    """Refuse values that are no real numbers as probabilities.
+
+    Raises
+    ------
+    ValueError
+        If they are integers, or not numbers.
+    """
+    if dtype.kind != "f":
+        msg = (
+            f"{path} holds {dtype} values; probabilities are real numbers in [0, 1]. "
+            "Is it a segmentation? Export the probabilities as float32."
+        )
+        raise ValueError(msg)
+
+
+def open_stored(path: str | Path, *, digest: bool = False) -> StoredVoxels | None:
+    """An image file whose voxels come in order, one value each; None where the whole file is needed at once.
+
+    That is so for MetaImage, NRRD and PNG, for nnU-Net's exports (whose axes are proved on the whole), and for several
+    channels (which a file stores after one another, or which are checked together).
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_volume`.
+    digest : bool
+        Whether SHA-256 of the file is taken on the way.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the suffix is unknown, or the file is damaged.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    require_file(path)
+    if suffix in _NIFTI:
+        stored = nifti.open_stored(path, digest=digest)
+        while len(stored.shape) > 3 and stored.shape[-1] == 1:
+            stored.shape = stored.shape[:-1]
+        streamed = len(stored.shape) <= 3
+    elif suffix == ".npy":
+        stored, streamed = arrays.open_stored(path, digest=digest), True
+    elif suffix == ".npz":
+        key, stored = arrays.open_stored_npz(path, digest=digest)
+        streamed = key != "softmax" and (key != "probabilities" or len(stored.shape) != 4)
+    else:
+        return None
+    if streamed and stored.shape and 0 not in stored.shape:
+        return stored
+    stored.close()
+    return None
 
 
 def read_labels(path: str | Path) -> Volume:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mrcalib._files import file_stem
 from mrcalib._validation import check_voxels
@@ -16,20 +16,14 @@ from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.io import Case, LoadOptions
 from mrcalib.roi import RoiRecall
-from mrcalib.tallies import Tally, tally
+from mrcalib.scale._cluster import Scheduler
+from mrcalib.scale.slabs import TalliedCase, tally_files
+from mrcalib.tallies import Tally
 
 __all__ = ["Progress", "reading_of", "tally_case", "tally_cases", "voxels_of_case"]
 
 Progress = Callable[[str, str], None]
 """Called with a case's id and what became of it: "tallied", "unchanged" or "failed"."""
-
-
-class _Tallied(NamedTuple):
-    """What is kept of a case."""
-
-    tally: Tally
-    voxel_volume: float | None
-    recall: RoiRecall | None
 
 
 def tally_case(
@@ -40,7 +34,7 @@ def tally_case(
     invalid: str = "raise",
     n_jobs: int | None = None,
 ) -> tuple[Tally, float | None]:
-    """Load one case and tally it.
+    """Read one case and tally it, slab by slab where its files allow (`Case.open`), so that it may be larger than memory.
 
     Parameters
     ----------
@@ -49,7 +43,8 @@ def tally_case(
     grid, options, invalid
         As for ``tally_cases``.
     n_jobs : int, optional
-        Threads that share the voxels.
+        Threads that read files beside each other, or share the voxels of arrays; by default as many as there are
+        processors. The result does not depend on it.
 
     Returns
     -------
@@ -62,22 +57,8 @@ def tally_case(
 
 def _tally_case(
     case: Case, *, grid: ProbabilityGrid | None, options: LoadOptions | None, invalid: str, n_jobs: int | None
-) -> _Tallied:
-    loaded = case.load(options=options or LoadOptions())
-    counted = tally(
-        loaded.probs,
-        list(loaded.raters),
-        grid=grid,
-        roi=loaded.roi,
-        rater_names=loaded.rater_names,
-        invalid=invalid,
-        case=loaded.id,
-        n_jobs=n_jobs,
-    )
-    recall = None
-    if loaded.roi_recall is not None and loaded.rater_recalls is not None:
-        recall = RoiRecall(loaded.roi_recall, loaded.rater_recalls)
-    return _Tallied(counted, loaded.voxel_volume_ml, recall)
+) -> TalliedCase:
+    return tally_files(case, grid=grid, options=options or LoadOptions(), invalid=invalid, n_jobs=n_jobs)
 
 
 def reading_of(cases: Sequence[Case], options: LoadOptions | None = None) -> dict[str, Any]:
@@ -131,6 +112,8 @@ def tally_cases(
     failures: dict[str, Exception] | None = None,
     progress: Progress | None = None,
     recalls: dict[str, RoiRecall] | None = None,
+    scheduler: Scheduler = "threads",
+    dask_address: str | None = None,
 ) -> Cohort:
     """Tally cases, ``n_jobs`` at a time; the result does not depend on how many.
 
@@ -157,6 +140,14 @@ def tally_cases(
     recalls : dict, optional
         Takes, by id, how much of the raters' voxels lies inside the region of interest of each case that has one; also
         of cases that were not read again.
+    scheduler : "threads", "dask" or distributed.Client, default="threads"
+        Who works on the cases: threads of this process, a Dask cluster, or the cluster of a client of yours. Workers read the
+        files and write the checkpoints, so both must lie in folders that they share with this process; arrays in memory
+        are sent to them. A case whose worker dies is tallied by another one.
+    dask_address : str, optional
+        With ``scheduler="dask"``: the address of the cluster's scheduler, such as "tcp://10.0.0.1:8786". Without it
+        ``n_jobs`` processes on this machine work for this call alone; a script that starts them needs
+        ``if __name__ == "__main__":``.
 
     Returns
     -------
@@ -166,6 +157,10 @@ def tally_cases(
     ------
     ValueError
         If no case could be tallied, or case ids are repeated.
+    ImportError
+        With ``scheduler="dask"``, if Dask is not installed.
+    ConnectionError
+        If no scheduler answers at ``dask_address``.
     """
     cases = list(cases)
     grid = grid or ProbabilityGrid.standard()
@@ -177,7 +172,7 @@ def tally_cases(
 
     n_threads = None if n_jobs is None or n_jobs == 1 else 1  # either cases or voxels are shared out
 
-    def work(case: Case) -> _Tallied | Exception:
+    def work(case: Case) -> TalliedCase | Exception:
         try:
             done, status = _tally_or_load(case, checkpoints, grid, options, invalid=invalid, n_threads=n_threads)
         except Exception as error:
@@ -190,12 +185,26 @@ def tally_cases(
             progress(case.id, status)
         return done
 
-    if n_jobs is None or n_jobs == 1:
+    results: Sequence[TalliedCase | Exception]
+    if scheduler != "threads" or dask_address is not None:
+        from mrcalib.scale._cluster_cases import tally_on_cluster
+
+        results = tally_on_cluster(
+            cases,
+            grid=grid,
+            options=options,
+            invalid=invalid,
+            checkpoints=checkpoints,
+            first_error_ends=failures is None,
+            progress=progress,
+            cluster=(scheduler, dask_address, n_jobs),
+        )
+    elif n_jobs is None or n_jobs == 1:
         results = [work(case) for case in cases]
     else:
         with ThreadPoolExecutor(n_jobs) as pool:
             results = list(pool.map(work, cases))
-    kept: list[tuple[Case, _Tallied]] = []
+    kept: list[tuple[Case, TalliedCase]] = []
     for case, result in zip(cases, results, strict=True):
         if isinstance(result, Exception):
             assert failures is not None
@@ -235,20 +244,13 @@ def _tally_or_load(
     *,
     invalid: str,
     n_threads: int | None,
-) -> tuple[_Tallied, str]:
+) -> tuple[TalliedCase, str]:
     """A case's tally, from its checkpoint if that was made of the same inputs in the same way."""
     if checkpoints is None:
         return _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads), "tallied"
-    made_of = [
-        case.fingerprint(),
-        *map(str, astuple(options)),
-        invalid,
-        str(grid.mantissa_bits),
-        *map(repr, grid.edges),
-    ]
-    inputs = hashlib.sha256("|".join(made_of).encode()).hexdigest()
     path = Path(checkpoints) / f"{file_stem(case.id)}.npz"
     if path.exists():
+        inputs = _inputs(case.fingerprint(), grid, options, invalid)
         try:
             part, header = Tally.load_with_header(path)
         except ValueError:
@@ -256,8 +258,15 @@ def _tally_or_load(
         if header.get("inputs") == inputs and header.get("case") == case.id:
             kept = header.get("roi_recall")
             recall = None if kept is None else RoiRecall(kept["union"], tuple(kept["per_rater"]))
-            return _Tallied(part, header["voxel_volume"], recall), "unchanged"
-    done = _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads)
+            return TalliedCase(part, header["voxel_volume"], recall), "unchanged"
+    done = tally_files(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads, digest=True)
     more = {"voxel_volume": done.voxel_volume, "roi_recall": None if done.recall is None else asdict(done.recall)}
+    inputs = _inputs(done.fingerprint or case.fingerprint(), grid, options, invalid)
     done.tally.save(path, inputs=inputs, case=case.id, group=case.group or case.id, **more)
     return done, "tallied"
+
+
+def _inputs(fingerprint: str, grid: ProbabilityGrid, options: LoadOptions, invalid: str) -> str:
+    """What a tally was made of, and how."""
+    made_of = [fingerprint, *map(str, astuple(options)), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)]
+    return hashlib.sha256("|".join(made_of).encode()).hexdigest()

@@ -248,3 +248,39 @@ def test_apply_takes_a_roi_for_files(run, data, calibrator, tmp_path):
     assert run(*words, f"{data}/rois/{{case}}.nii.gz").code == 0
     roi = np.asarray(nib.load(data / "rois" / "case001.nii.gz").dataobj) != 0
     assert not np.asarray(nib.load(tmp_path / "out" / "case001.nii.gz").dataobj)[~roi].any()
+
+
+def test_apply_makes_the_same_files_however_many_cases_at_once(run, data, calibrator, tmp_path):
+    words = ("apply", calibrator, "--manifest", data / "manifest.csv", "--outside", "zero", "-o")
+    assert run(*words, "one").code == 0
+    assert run(*words, "two", "--jobs", "2").code == 0
+    for path in sorted((tmp_path / "one").glob("*.nii.gz")):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert len(list((tmp_path / "two").iterdir())) == 12
+
+
+def test_apply_compresses_as_it_is_told(run, data, calibrator, tmp_path):
+    source = data / "preds" / "case001_1.nii.gz"
+    for level in ("1", "9"):
+        assert run("apply", calibrator, source, "-o", level, "--compression", level).code == 0
+    fast, small = (tmp_path / level / source.name for level in ("1", "9"))
+    assert small.stat().st_size < fast.stat().st_size
+    np.testing.assert_array_equal(np.asarray(nib.load(small).dataobj), np.asarray(nib.load(fast).dataobj))
+    answer = run("apply", calibrator, source, "-o", "out", "--compression", "0")
+    assert answer.code == 2
+    assert "--compression" in answer.err
+
+
+def test_apply_keeps_the_old_map_and_what_it_was_made_of_where_a_file_is_damaged(run, data, calibrator, tmp_path):
+    source = data / "preds" / "case001_1.nii.gz"
+    words = ("apply", calibrator, source, "-o", "out")
+    assert run(*words).code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) // 2])
+    answer = run(*words)
+    assert answer.code == 3
+    assert "is damaged or truncated" in answer.err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    source.write_bytes(content)
+    assert "1 unchanged" in run(*words).err

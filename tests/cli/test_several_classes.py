@@ -106,6 +106,27 @@ def test_apply_writes_a_map_for_each_class_and_the_labels(run, organs, tmp_path)
     assert run(*words, "--overwrite").code == 0
 
 
+def test_apply_takes_the_map_of_the_region_of_interest(run, organs, tmp_path):
+    run("fit", *organs, "-o", "organs.json")
+    together = mrcalib.load(tmp_path / "organs.json")
+    rng = np.random.default_rng(4)
+    probs = rng.random(40_000) * np.repeat(rng.uniform(0.1, 1, 40), 1000)
+    adaptive = mrcalib.CaseAdaptiveCalibrator(volume="segmenter")
+    adaptive.fit(probs, rng.random((3, probs.size)) < probs, groups=np.repeat(np.arange(40), 1000))
+    together.calibrators_ = dict.fromkeys(LABELS, adaptive)
+    together.save(tmp_path / "adaptive.json")
+    roi = np.zeros(SHAPE, np.uint8)
+    roi[2:5] = 1
+    save(tmp_path / "rois/c1.nii.gz", roi)
+    words = "apply", "adaptive.json", "preds/c1.nii.gz", "--roi", "rois/{case}.nii.gz", "-o", "out"
+    answer = run(*words)
+    assert answer.code == 0, answer.err
+    liver = volume(tmp_path / "preds/c1.nii.gz")[..., CHANNEL["liver"]]
+    written = volume(tmp_path / "out/c1_liver.nii.gz")
+    assert np.array_equal(written, adaptive.map_for(liver[roi == 1])(liver))
+    assert not np.array_equal(written, adaptive(liver))
+
+
 def test_apply_takes_other_channels_and_zero_outside(run, organs, tmp_path):
     run("fit", *organs, "-o", "organs.json")
     source = volume(tmp_path / "preds/c1.nii.gz")

@@ -1,0 +1,147 @@
+"""Cases tallied by the workers of a cluster, which read the files and keep the checkpoints."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mrcalib._files import file_stem
+from mrcalib.grid import ProbabilityGrid
+from mrcalib.io import Case, LoadOptions, Source
+from mrcalib.scale._cluster import Scheduler
+from mrcalib.scale._cluster import cluster as a_cluster
+from mrcalib.scale._tasks import each_on_cluster
+from mrcalib.scale._wire import Columns, packed, shared_grid, unpacked
+from mrcalib.scale.cases import _tally_or_load
+from mrcalib.scale.slabs import TalliedCase
+from mrcalib.tallies import Tally
+
+__all__ = ["at_absolute_paths", "tally_on_cluster"]
+
+
+class _Packed(NamedTuple):
+    """What is found of a case, as it travels."""
+
+    columns: Columns
+    raters: tuple[str, ...]
+    strata: tuple[str, ...]
+    refused: int
+    voxel_volume: float | None
+    recall: Any
+
+
+def tally_on_cluster(
+    cases: Sequence[Case],
+    *,
+    grid: ProbabilityGrid,
+    options: LoadOptions,
+    invalid: str,
+    checkpoints: str | Path | None,
+    first_error_ends: bool,
+    progress: Callable[[str, str], None] | None,
+    cluster: tuple[Scheduler, str | None, int | None],
+) -> list[TalliedCase | Exception]:
+    """``tally_cases`` without its summing up: what was found of each case, in their order.
+
+    Parameters
+    ----------
+    cases, grid, options, invalid, checkpoints, progress
+        As for ``tally_cases``.
+    first_error_ends : bool
+        Whether an error is raised rather than returned.
+    cluster : tuple
+        ``scheduler``, ``dask_address`` and ``n_jobs`` of ``tally_cases``.
+    """
+    folder = None if checkpoints is None else Path(checkpoints).absolute()
+    work = partial(
+        _tally_and_pack,
+        checkpoints=folder,
+        grid=(grid.mantissa_bits, grid.edges),
+        options=options,
+        invalid=invalid,
+    )
+    with a_cluster(*cluster) as client:
+        found = each_on_cluster(
+            client,
+            work,
+            [at_absolute_paths(case) for case in cases],
+            [case.id for case in cases],
+            label="tally",
+            first_error_ends=first_error_ends,
+            progress=progress,
+            ahead=2 * max(1, sum(client.nthreads().values())) if any(map(_holds_arrays, cases)) else None,
+        )
+    if folder is not None:
+        _check_shared(
+            folder, [case.id for case, one in zip(cases, found, strict=True) if not isinstance(one, Exception)]
+        )
+    return [one if isinstance(one, Exception) else _unpacked(one, grid) for one in found]
+
+
+def _tally_and_pack(
+    case: Case,
+    *,
+    checkpoints: Path | None,
+    grid: tuple[int, tuple[float, ...]],
+    options: LoadOptions,
+    invalid: str,
+) -> tuple[_Packed, str]:
+    """On a worker, in one thread: a case is one task, and the cluster decides how many run at once."""
+    done, status = _tally_or_load(case, checkpoints, shared_grid(*grid), options, invalid=invalid, n_threads=1)
+    part = done.tally
+    sent = _Packed(packed(part.cells), part.raters, part.strata, part.refused, done.voxel_volume, done.recall)
+    return sent, status
+
+
+def _unpacked(found: _Packed, grid: ProbabilityGrid) -> TalliedCase:
+    part = Tally(grid, found.raters, found.strata, unpacked(found.columns), found.refused)
+    return TalliedCase(part, found.voxel_volume, found.recall)
+
+
+def _check_shared(folder: Path, ids: Sequence[str]) -> None:
+    """Warn of checkpoints that went to a folder of the workers' own, where no other run will find them."""
+    unseen = [case for case in ids if not (folder / f"{file_stem(case)}.npz").exists()]
+    if unseen:
+        msg = (
+            f"{len(unseen)} of {len(ids)} tallies that workers kept in {folder} are not seen there by this process, such as "
+            f"that of {unseen[0]!r}: a rerun will tally these cases again. Name a folder that all machines share."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
+
+
+def at_absolute_paths(case: Case) -> Case:
+    """The same case for a process that works in another folder."""
+
+    def moved(source: Any) -> Any:
+        return Path(source).absolute() if isinstance(source, str | Path) else source
+
+    raters: Any = case.raters
+    if isinstance(raters, Mapping):
+        raters = {name: moved(source) for name, source in raters.items()}
+    elif not isinstance(raters, np.ndarray):
+        raters = [moved(source) for source in raters]
+    probs = case.probs
+    return replace(
+        case,
+        probs=tuple(map(moved, probs)) if isinstance(probs, tuple | list) else moved(probs),
+        raters=raters,
+        **{name: moved(getattr(case, name)) for name in ("roi", "image", "vessels", "coarse")},
+    )
+
+
+def _holds_arrays(case: Case) -> bool:
+    sources: list[Source | None] = [
+        *case.members,
+        *case.masks.values(),
+        case.roi,
+        case.image,
+        case.vessels,
+        case.coarse,
+    ]
+    return any(isinstance(source, np.ndarray) for source in sources)
