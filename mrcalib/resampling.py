@@ -16,6 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["bca_interval", "bootstrap_counts", "jackknife_counts", "percentile_interval", "splits"]
 
 FloatArray = NDArray[np.float64]
+_SERIAL_GEMM, _SERIAL_GEMV = 1 << 18, 1 << 13  # multiplications up to which OpenBLAS does without other threads
+_ROUNDING = 1e-12
+_DEPTH, _WIDTH = 128, 64
+_BLOCK = 1 << 18  # numbers that are worked on at a time
 
 
 def _codes(groups: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
@@ -124,7 +128,8 @@ def bca_interval(
         return np.array(np.nan), np.array(np.nan)
     if np.ptp(values) == 0:
         return np.array(values[0]), np.array(values[0])
-    share = (np.count_nonzero(values < centre) + 0.5 * np.count_nonzero(values == centre)) / values.size
+    apart = np.where(np.abs(values - centre) > _ROUNDING * np.abs(values).max(), np.sign(values - centre), 0)
+    share = np.mean(0.5 - 0.5 * apart)  # those equal to the estimate, which few cases make often, count half
     bias = ndtri(np.clip(share, 1e-9, 1 - 1e-9))
     spread = left_out.mean() - left_out if left_out.size else np.zeros(1)
     scale = np.sum(spread**2) ** 1.5
@@ -195,17 +200,49 @@ def splits(
     return folds
 
 
+def weighted_sums(statistics: FloatArray, counts: FloatArray) -> FloatArray:
+    """``counts @ statistics``, of shape (n, k), in products so small that BLAS takes one thread.
+
+    Its threads go on spinning after a larger one, and what comes next waits for them far longer than they have saved.
+    """
+    n = len(counts)
+    sums = np.empty((n, statistics.shape[1]))
+    for first in range(0, len(statistics), _DEPTH):
+        weights = np.ascontiguousarray(counts[:, first : first + _DEPTH])
+        width = max(_WIDTH, _SERIAL_GEMM // max(1, weights.size))
+        for column in range(0, statistics.shape[1], width):
+            tile = statistics[first : first + _DEPTH, column : column + width]
+            out = sums[:, column : column + width]
+            rows = (_SERIAL_GEMM if tile.shape[1] > 1 else _SERIAL_GEMV) // tile.size
+            whole = n - n % rows
+            stack = np.matmul(weights[:whole].reshape(-1, rows, weights.shape[1]), tile).reshape(whole, tile.shape[1])
+            for part, product in ((out[:whole], stack), (out[whole:], weights[whole:] @ tile)):
+                np.copyto(part, product) if first == 0 else np.add(part, product, out=part)
+    return sums
+
+
 def weighted_values(
-    value: Callable[[FloatArray], FloatArray], statistics: FloatArray, counts: FloatArray, chunk: int = 512
+    value: Callable[[FloatArray], FloatArray], statistics: FloatArray, counts: FloatArray, chunk: int | None = None
 ) -> FloatArray:
-    """``value`` of the sums of per-case ``statistics`` (n_cases, k) under each row of ``counts`` (n, n_cases)."""
-    return np.concatenate([value(counts[i : i + chunk] @ statistics) for i in range(0, len(counts), chunk)])
+    """``value`` of the sums of per-case ``statistics`` (n_cases, k) under each row of ``counts`` (n, n_cases).
+
+    A value may have a method ``of_weights(statistics)`` that returns a quicker function of counts, equal up to rounding. It
+    is used where there are more rows than cases, and its preparation pays.
+    """
+    prepare = getattr(value, "of_weights", None)
+
+    def plain(weights: FloatArray) -> FloatArray:
+        return value(weighted_sums(statistics, weights))
+
+    evaluate = plain if prepare is None or len(counts) < len(statistics) else prepare(statistics)
+    step = chunk or max(64, _BLOCK // max(1, statistics.shape[1]))
+    return np.concatenate([evaluate(counts[i : i + step]) for i in range(0, len(counts), step)])
 
 
 def weighted_means(values: FloatArray, counts: FloatArray) -> FloatArray:
     """Mean of ``values`` (n_cases,) under each row of ``counts`` (n, n_cases), without the cases whose value is nan."""
     known = ~np.isnan(values)
-    total = counts[:, known].sum(axis=1)
-    sums = counts[:, known] @ values[known]
+    both = np.column_stack([np.where(known, values, 0.0), known])
+    sums, total = weighted_sums(both, counts).T
     means: FloatArray = np.divide(sums, total, out=np.full(total.shape, np.nan), where=total > 0)
     return means

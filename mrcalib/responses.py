@@ -6,16 +6,16 @@ algebra is the same, so a metric is written once, is exact on voxels, and costs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
-__all__ = ["PooledResponses", "Responses"]
+__all__ = ["Answers", "Levels", "PooledResponses", "Responses"]
 
 FloatArray = NDArray[np.float64]
 
@@ -53,14 +53,57 @@ class Responses:
     marked: NDArray[np.int64] | None = None
     voxel_volume: float = 1.0
     count_probs: FloatArray | None = None
+    _levels: Levels | None = field(default=None, init=False, repr=False)
 
     @property
     def n_rows(self) -> int:
         return int(self.prob.size)
 
+    @classmethod
+    def at_levels(cls, prob: FloatArray, level: NDArray[np.intp], **columns: Any) -> Responses:
+        """Rows of which many share a probability, under any map: row i has ``prob[level[i]]``.
+
+        Parameters
+        ----------
+        prob : ndarray of shape (n_levels,), float64
+            Of each level.
+        level : ndarray of shape (n_rows,), int
+            Level of each row; none is without rows.
+        **columns : Any
+            The other attributes.
+        """
+        rows = cls(prob[level], **columns)
+        return rows._with_levels(Levels(prob, Answers(rows, level)))
+
+    def _with_levels(self, levels: Levels) -> Responses:
+        rows = replace(self)
+        object.__setattr__(rows, "_levels", levels)
+        return rows
+
+    def levels(self) -> Levels:
+        """The probabilities of the rows, and what raters answered at each; where rows are voxels, one level a row."""
+        return Levels(self.prob, Answers(self)) if self._levels is None else self._levels
+
     def map(self, function: Callable[[FloatArray], FloatArray]) -> Responses:
-        """The same answers at the probabilities that ``function`` makes of these."""
-        return replace(self, prob=np.asarray(function(self.prob), dtype=np.float64), count_probs=None)
+        """The same answers at the probabilities that ``function`` makes of these, one by one.
+
+        Examples
+        --------
+        >>> rows = Responses(np.array([0.5]), np.array([3.0]), np.array([1.0]), np.array([1.0]), n_raters=1)
+        >>> rows.map(np.square).prob
+        array([0.25])
+        """
+        levels = self._levels
+        if levels is None:
+            return replace(self, prob=np.asarray(function(self.prob), dtype=np.float64), count_probs=None)
+        prob = np.asarray(function(levels.prob), dtype=np.float64)
+        moved = replace(self, prob=prob[levels.answers.level], count_probs=None)
+        return moved._with_levels(Levels(prob, levels.answers))
+
+    def with_count_probs(self, count_probs: FloatArray) -> Responses:
+        """The same rows with a predicted distribution of votes."""
+        rows = replace(self, count_probs=count_probs)
+        return rows if self._levels is None else rows._with_levels(self._levels)
 
     def rater(self, index: int) -> Responses:
         """The answers of one rater alone; rows where that rater is missing are left out.
@@ -70,12 +113,9 @@ class Responses:
         ValueError
             If the raters are not told apart (soft targets), or there is no such rater.
         """
-        if self.present is None or self.marked is None:
-            msg = "This needs each rater's answers, but the raters were given as one averaged (soft) target."
-            raise ValueError(msg)
-        if not 0 <= index < self.n_raters:
-            msg = f"rater must lie between 0 and {self.n_raters - 1}; got {index}."
-            raise ValueError(msg)
+        self.check_rater(index)
+        assert self.present is not None
+        assert self.marked is not None
         bit = np.int64(1) << index
         here = (self.present & bit) != 0
         marked = (self.marked[here] & bit) != 0
@@ -90,12 +130,85 @@ class Responses:
             self.voxel_volume,
         )
 
+    def check_rater(self, index: int) -> None:
+        """ValueError if the raters are not told apart (soft targets), or there is no such rater."""
+        if self.present is None or self.marked is None:
+            msg = "This needs each rater's answers, but the raters were given as one averaged (soft) target."
+            raise ValueError(msg)
+        if not 0 <= index < self.n_raters:
+            msg = f"rater must lie between 0 and {self.n_raters - 1}; got {index}."
+            raise ValueError(msg)
+
     def answered_raters(self) -> list[int]:
         """Indices of the raters who answered at one voxel at least."""
         if self.present is None:
             return []
         seen = int(np.bitwise_or.reduce(self.present, initial=0))
         return [r for r in range(self.n_raters) if seen >> r & 1]
+
+
+class Answers:
+    """What raters answered, added up over the rows of each level of probability; each sum is made when it is asked for.
+
+    Maps move probabilities and leave answers as they are, so all maps of a case share these sums.
+
+    Attributes
+    ----------
+    level : ndarray of shape (n_rows,), int, or None
+        Level of each row; None if each row is one.
+    """
+
+    def __init__(self, rows: Responses, level: NDArray[np.intp] | None = None) -> None:
+        self.level = level
+        self._rows = rows
+        self._made: dict[Hashable, FloatArray] = {}
+
+    def add(self, name: Hashable, values: Callable[[Responses], FloatArray]) -> FloatArray:
+        """``values`` of the rows, by level. Sums are kept under their name, which must tell them apart."""
+        if self.level is None:
+            return values(self._rows)
+        if name not in self._made:
+            self._made[name] = np.bincount(self.level, values(self._rows)).astype(np.float64, copy=False)
+        return self._made[name]
+
+    @property
+    def count(self) -> FloatArray:
+        """Voxels."""
+        return self.add("count", lambda rows: rows.count)
+
+    @property
+    def pairs(self) -> FloatArray:
+        """Pairs of a voxel and a rater who answered there."""
+        return self.add("pairs", lambda rows: rows.count * rows.answers)
+
+    @property
+    def votes(self) -> FloatArray:
+        """Pairs of a voxel and a rater who marked it."""
+        return self.add("votes", lambda rows: rows.count * rows.votes)
+
+    @property
+    def responses(self) -> FloatArray:
+        """Sum of the mean response over the voxels."""
+        return self.add("responses", lambda rows: rows.count * (rows.votes / rows.answers))
+
+    def of_rater(self, index: int) -> tuple[FloatArray, FloatArray]:
+        """Voxels that one rater answered, and those that this rater marked; ValueError as ``Responses.rater``."""
+        self._rows.check_rater(index)
+
+        def voxels(what: str) -> FloatArray:
+            return self.add((what, index), lambda rows: rows.count * ((getattr(rows, what) >> index) & 1))
+
+        key = ("present", index)
+        if self.level is not None and key not in self._made and np.array_equal(voxels("present"), self.count):
+            self._made[key] = self.count  # one array for all raters who answered everywhere
+        return voxels("present"), voxels("marked")
+
+
+class Levels(NamedTuple):
+    """The different probabilities of rows, and the answers at each of them."""
+
+    prob: FloatArray
+    answers: Answers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,12 +224,16 @@ class PooledResponses:
     weight, prob_sum, votes : ndarray of shape (n_raters, n_bins), float64
         Over the voxels at which the rater answered: their number (or weight), the sum of their probabilities, and how many
         the rater marked. Soft targets are one rater, whose votes are the sum of the targets.
+    marked_prob : ndarray of shape (n_raters, n_bins), or None
+        Of ``prob_sum``, the voxels that the rater marked; None where it is not known.
     """
 
     bins: NDArray[np.int64]
     weight: FloatArray
     prob_sum: FloatArray
     votes: FloatArray
+    marked_prob: FloatArray | None = None
+    _means: list[tuple[FloatArray, FloatArray, FloatArray]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def n_raters(self) -> int:
@@ -134,16 +251,31 @@ class PooledResponses:
             out[:, np.searchsorted(bins, other.bins)] += b
             return out
 
+        mine, theirs = self.marked_prob, other.marked_prob
         return PooledResponses(
             bins,
             total(self.weight, other.weight),
             total(self.prob_sum, other.prob_sum),
             total(self.votes, other.votes),
+            None if mine is None or theirs is None else total(mine, theirs),
         )
+
+    def where(self, which: NDArray[np.bool_]) -> PooledResponses:
+        """The sums of some of the bins."""
+        marked = None if self.marked_prob is None else self.marked_prob[:, which]
+        weight, prob_sum, votes = (values[:, which] for values in (self.weight, self.prob_sum, self.votes))
+        return PooledResponses(self.bins[which], weight, prob_sum, votes, marked)
 
     def over_raters(self, sums: FloatArray, rater_weight: FloatArray | None = None) -> FloatArray:
         """``sums`` (n_raters, n_bins) added over raters, weighted; without BLAS, whose threads go on spinning afterwards."""
-        total: FloatArray = sums.sum(axis=0) if rater_weight is None else np.einsum("r,rb->b", rater_weight, sums)
+        heard = None if rater_weight is None else rater_weight.nonzero()[0]
+        total: FloatArray
+        if rater_weight is None:
+            total = sums.sum(axis=0)
+        elif heard is not None and heard.size == 1 and rater_weight[heard[0]] == 1:
+            total = sums[heard[0]]
+        else:
+            total = np.einsum("r,rb->b", rater_weight, sums)
         return total
 
     def mean_response(self, rater_weight: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -164,6 +296,15 @@ class PooledResponses:
         ValueError
             If no rater of positive weight answered anywhere.
         """
+        if rater_weight is not None:
+            return self._mean_response(rater_weight)
+        if not self._means:
+            self._means.append(self._mean_response(None))
+            for values in self._means[0]:
+                values.flags.writeable = False
+        return self._means[0]
+
+    def _mean_response(self, rater_weight: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray]:
         weight = self.over_raters(self.weight, rater_weight)
         occupied = weight > 0
         if not occupied.any():

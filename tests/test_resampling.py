@@ -20,6 +20,7 @@ from mrcalib.resampling import (
     percentile_interval,
     splits,
     weighted_means,
+    weighted_sums,
     weighted_values,
 )
 
@@ -199,3 +200,34 @@ def test_weighted_means_leave_out_cases_without_a_value():
     values = np.array([1.0, np.nan, 4.0])
     counts = np.array([[1, 1, 1], [2, 5, 1], [0, 3, 0], [0, 0, 2.0]])
     np.testing.assert_array_equal(weighted_means(values, counts), [2.5, 2.0, np.nan, 4.0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (64, 750), (130, 65), (300, 1), (2, 5000)])
+@pytest.mark.parametrize("n", [0, 1, 70, 5000])
+def test_sums_in_small_products_are_the_product(rng, shape, n):
+    statistics = rng.integers(-1000, 1000, shape).astype(float)
+    counts = rng.integers(0, 5, (n, shape[0])).astype(float)
+    np.testing.assert_array_equal(weighted_sums(statistics, counts), counts @ statistics)
+    sideways = np.asfortranarray(counts)
+    np.testing.assert_array_equal(weighted_sums(statistics[:, ::-1], sideways), counts @ statistics[:, ::-1])
+
+
+def test_a_value_with_a_quicker_way_is_asked_for_it_where_there_are_more_rows_than_cases():
+    class Total:
+        def __call__(self, statistics):
+            return statistics.sum(axis=-1)
+
+        def of_weights(self, statistics):
+            return lambda counts: -(counts @ statistics.sum(axis=-1))  # told apart by its sign
+
+    statistics = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert weighted_values(Total(), statistics, np.eye(2)[:1]).tolist() == [3.0]
+    assert weighted_values(Total(), statistics, np.ones((3, 2))).tolist() == [-10.0] * 3
+
+
+def test_resamples_that_equal_the_estimate_up_to_rounding_are_ties():
+    samples = np.array([0.1, 0.3, 0.3, 0.3, 0.5] * 20)
+    samples[::7] = 0.2  # the estimate is not their median
+    noisy, jackknife = samples - 1e-16, [0.28, 0.31, 0.32]
+    assert np.count_nonzero(noisy < 0.3) > np.count_nonzero(samples < 0.3)
+    np.testing.assert_allclose(bca_interval(noisy, 0.3, jackknife), bca_interval(samples, 0.3, jackknife), rtol=1e-9)

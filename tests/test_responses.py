@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -153,3 +155,32 @@ def test_a_mean_response_of_nobody_is_refused():
         A.mean_response(np.zeros(2))
     with pytest.raises(ValueError, match="nothing to fit"):
         tally(np.empty(0), np.empty(0)).pooled().mean_response()
+
+
+def test_replaced_columns_have_sums_of_their_own(rng):
+    rows = tally(rng.random(300), rng.integers(0, 2, (3, 300), dtype=np.uint8)).responses()
+    before = rows.levels().answers.votes.sum()
+    doubled = replace(rows, votes=rows.votes * 2)
+    assert doubled.levels().answers.votes.sum() == 2 * before
+    assert replace(rows, count=rows.count * 3).map(np.sqrt).levels().answers.votes.sum() == 3 * before
+
+
+def test_maps_share_the_sums_of_answers_and_see_each_probability_once(rng):
+    probs = np.repeat(rng.random(20), 30)
+    rows = tally(probs, rng.integers(0, 2, (3, 600), dtype=np.uint8)).responses()
+    seen = []
+    mapped = rows.map(lambda p: seen.append(p.size) or np.square(p))
+    assert seen == [rows.levels().prob.size]
+    assert seen[0] < rows.n_rows
+    assert mapped.levels().answers is rows.levels().answers
+    np.testing.assert_array_equal(mapped.levels().prob[mapped.levels().answers.level], mapped.prob)
+
+
+def test_probabilities_of_marked_voxels_are_summed_by_rater_and_bin(rng):
+    probs, masks = rng.random(500).astype(np.float32), rng.integers(0, 2, (2, 500), dtype=np.uint8)
+    pooled = tally(probs, masks).pooled()
+    np.testing.assert_allclose(pooled.marked_prob.sum(axis=1), masks @ probs.astype(float), rtol=1e-12)
+    half = tally(probs[:200], masks[:, :200]).pooled() + tally(probs[200:], masks[:, 200:]).pooled()
+    np.testing.assert_allclose(half.marked_prob, pooled.marked_prob, rtol=1e-14)
+    some = pooled.where(pooled.bins > pooled.bins[3])
+    np.testing.assert_array_equal(some.marked_prob, pooled.marked_prob[:, 4:])

@@ -5,6 +5,7 @@ Bins are closed on the left, on float32 probabilities; the last holds 1 too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
@@ -24,6 +25,7 @@ __all__ = [
     "locate",
     "rows_of_raters",
     "stack",
+    "sums_by_bin",
     "top_label",
 ]
 
@@ -32,7 +34,7 @@ Weighting = Literal["pairs", "voxels"]
 
 def locate(prob: FloatArray, edges: tuple[float, ...]) -> NDArray[np.intp]:
     """Bin of each probability among the bins that these inner edges separate."""
-    return np.searchsorted(np.array(edges, dtype=np.float32), prob.astype(np.float32), side="right")
+    return np.searchsorted(_in_float32(edges), prob.astype(np.float32), side="right")
 
 
 def bin_sums(responses: Responses, edges: tuple[float, ...], weighting: Weighting = "pairs") -> FloatArray:
@@ -40,11 +42,47 @@ def bin_sums(responses: Responses, edges: tuple[float, ...], weighting: Weightin
 
     ``weighting="pairs"`` counts (voxel, rater) pairs; "voxels" counts each voxel once, with its raters' mean response.
     """
-    share = responses.count if weighting == "pairs" else responses.count / responses.answers
-    weight = share * responses.answers
-    index = locate(responses.prob, edges)
-    rows = (weight, weight * responses.prob, share * responses.votes)
-    return np.stack([np.bincount(index, row, len(edges) + 1) for row in rows])
+    prob, answers = responses.levels()
+    weight, votes = (answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)
+    return sums_by_bin(prob, edges)(np.stack([weight, weight * prob, votes]))
+
+
+def sums_by_bin(prob: FloatArray, edges: tuple[float, ...]) -> Callable[[FloatArray], FloatArray]:
+    """The function that adds up values at these probabilities (k, n) by the bin that each is in (k, n_bins).
+
+    Probabilities that rise, as monotone maps leave those of a tally, are cut at the edges instead of being looked up; so are
+    those that fall before they rise, as confidences do.
+    """
+    inner, single = _in_float32(edges), prob.astype(np.float32)
+    n_bins, turn = inner.size + 1, int(single.argmin()) if single.size else 0
+    if not ((single[1 : turn + 1] <= single[:turn]).all() and (single[turn + 1 :] >= single[turn:-1]).all()):
+        index = np.searchsorted(inner, single, side="right")
+        return lambda rows: np.stack([np.bincount(index, row, n_bins) for row in rows])
+    runs = [(order, _cut(single[order], inner)) for order in (slice(turn, None), slice(turn)) if single[order].size]
+
+    def add(rows: FloatArray) -> FloatArray:
+        sums = np.zeros((len(rows), n_bins))
+        for order, (starts, occupied) in runs:
+            sums[:, occupied] += np.add.reduceat(rows[:, order], starts, axis=1)
+        return sums
+
+    return add
+
+
+def _cut(prob: NDArray[np.float32], edges: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each occupied bin begins among probabilities that rise or fall, and the bins, both in that order."""
+    if prob[0] > prob[-1]:
+        ends = prob.size - np.searchsorted(prob[::-1], edges[::-1])
+        bounds, bins = np.concatenate([[0], ends, [prob.size]]), np.arange(edges.size, -1, -1)
+    else:
+        bounds, bins = np.concatenate([[0], np.searchsorted(prob, edges), [prob.size]]), np.arange(edges.size + 1)
+    occupied = bounds[1:] > bounds[:-1]
+    return bounds[:-1][occupied], bins[occupied]
+
+
+@lru_cache(maxsize=16)
+def _in_float32(edges: tuple[float, ...]) -> NDArray[np.float32]:
+    return np.array(edges, dtype=np.float32)
 
 
 def equal_mass_edges(responses: Responses, n_bins: int, weighting: Weighting = "pairs") -> tuple[float, ...]:
@@ -83,7 +121,7 @@ def grid_of_uniform_bins(n_bins: int, kind: str) -> ProbabilityGrid:
         # 1 - p rounds up to the edge as far as half a float32 step beyond it, or just short of that.
         turning = [1 - edge + 2.0**-25 for edge in edges if edge >= 0.5]
         edges |= {e for t in turning for e in (t, edge_above(t))}
-    return ProbabilityGrid(edges=tuple(sorted(edges)))
+    return ProbabilityGrid(6, tuple(sorted(edges)))  # coarse: the table stays near the processor
 
 
 def rows_of_raters(tally: Tally) -> list[Responses]:

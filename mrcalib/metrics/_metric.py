@@ -37,7 +37,8 @@ class Metric:
         ``Responses -> ndarray of shape (k,)``, additive over voxels.
     value : callable
         ``ndarray of shape (..., k) -> ndarray of shape (...)``, over any leading axes; NaN where the score is not
-        defined.
+        defined. If it has a method ``of_weights(statistics of cases)``, that returns a function from weights of the cases
+        (n, n_cases) to the values of their sums: a quicker way for resampling, equal up to rounding.
     poolable : bool
         False where the voxels of several cases together mean nothing (volumes): only the mean over cases is reported.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -12,15 +14,16 @@ from mrcalib._validation import check_choice
 from mrcalib.grid import edges_of_uniform_bins
 from mrcalib.metrics._bins import (
     Weighting,
-    bin_sums,
     equal_mass_edges,
     grid_of_uniform_bins,
     rows_of_raters,
     stack,
+    sums_by_bin,
     top_label,
 )
 from mrcalib.metrics._door import require_voxels, responses_of, score_arrays
 from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
+from mrcalib.resampling import weighted_sums
 from mrcalib.responses import Responses
 from mrcalib.tallies import tally
 
@@ -85,7 +88,7 @@ def ece_metric(
         better="lower",
         unit="",
         statistics=partial(_statistics, edges=edges, target=target, kind=kind, weighting=weighting),
-        value=partial(_value, n_bins=len(edges) + 1, norm=norm),
+        value=_CalibrationError(len(edges) + 1, norm),
     )
 
 
@@ -105,24 +108,73 @@ def _statistics(
     responses: Responses, *, edges: tuple[float, ...], target: Target, kind: Kind, weighting: Weighting
 ) -> FloatArray:
     """Sums of each target and bin, flat: (n_targets, 3, n_bins) with n_targets 1 unless each rater is one."""
-    if kind == "top-label":
-        responses = top_label(responses)
+    prob, answers = responses.levels()
     if target == "mhr":
-        return bin_sums(responses, edges, weighting).ravel()
-    who = range(responses.n_raters) if target == "per-rater" else [target]
-    return np.stack([bin_sums(responses.rater(r), edges) for r in who]).ravel()
+        given = [(answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)]
+    else:
+        who = range(responses.n_raters) if target == "per-rater" else [target]
+        given = [answers.of_rater(r) for r in who]
+    foreground = None
+    if kind == "top-label":
+        foreground, prob = prob > 0.5, np.maximum(prob, 1 - prob)
+    add = sums_by_bin(prob, edges)
+    rows = np.empty((3, prob.size))
+    sums = np.empty((len(given), 3, len(edges) + 1))
+    for i, (weight, votes) in enumerate(given):
+        rows[2] = votes
+        if foreground is not None:
+            np.subtract(weight, votes, out=rows[2], where=~foreground)
+        if i and weight is given[i - 1][0]:  # raters who answered at the same voxels share two of the sums
+            sums[i, :2], sums[i, 2:] = sums[i - 1, :2], add(rows[2:])
+        else:
+            rows[0], rows[1] = weight, weight * prob
+            sums[i] = add(rows)
+    return sums.ravel()
 
 
-def _value(statistics: FloatArray, *, n_bins: int, norm: Norm) -> FloatArray:
-    sums = statistics.reshape(*statistics.shape[:-1], -1, 3, n_bins)
-    weight, prob, votes = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
-    gap = np.abs(prob - votes)
-    if norm == "expected":
-        return mean_defined(ratio(gap.sum(axis=-1), weight.sum(axis=-1)))
-    gaps = ratio(gap, weight)
-    if norm == "average":
-        return mean_defined(mean_defined(gaps))
-    return mean_defined(np.fmax.reduce(gaps, axis=-1))
+@dataclass(frozen=True)
+class _CalibrationError:
+    """The error of the sums by target and bin, averaged over targets."""
+
+    n_bins: int
+    norm: Norm
+
+    def __call__(self, statistics: FloatArray) -> FloatArray:
+        weight, gap = self._split(statistics)
+        return mean_defined(self._of_target(weight, np.abs(gap)))
+
+    def of_weights(self, statistics: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """The error under weights of the cases: a gap adds up as it is, so only gaps in occupied bins are summed."""
+        weights, gaps = self._split(statistics)
+        targets = []
+        for weight, gap in zip(np.moveaxis(weights, 1, 0), np.moveaxis(gaps, 1, 0), strict=True):
+            used = weight.any(axis=0)
+            mass = weight.sum(axis=1, keepdims=True) if self.norm == "expected" else weight[:, used]
+            targets.append((mass, gap[:, used]))
+
+        def evaluate(counts: FloatArray) -> FloatArray:
+            errors = [
+                self._of_target(weighted_sums(mass, counts), np.abs(weighted_sums(gap, counts)))
+                for mass, gap in targets
+            ]
+            return mean_defined(np.stack(errors, axis=-1))
+
+        return evaluate
+
+    def _split(self, statistics: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weight, and sum of probabilities less that of votes, of shape (..., n_targets, n_bins)."""
+        sums = statistics.reshape(*statistics.shape[:-1], -1, 3, self.n_bins)
+        return sums[..., 0, :], sums[..., 1, :] - sums[..., 2, :]
+
+    def _of_target(self, weight: FloatArray, gap: FloatArray) -> FloatArray:
+        """The error of each target from its bins, those along the last axis; their gaps are absolute."""
+        if self.norm == "expected":
+            return ratio(gap.sum(axis=-1), weight.sum(axis=-1))
+        gaps = ratio(gap, weight)
+        if self.norm == "average":
+            return mean_defined(gaps)
+        largest: FloatArray = np.fmax.reduce(gaps, axis=-1, initial=np.nan)
+        return largest
 
 
 def expected_calibration_error(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib._validation import check_choice
 from mrcalib.metrics._door import score_arrays
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
-from mrcalib.responses import Responses
+from mrcalib.responses import Answers, Responses
 
 __all__ = [
     "THRESHOLDS",
@@ -103,9 +103,12 @@ def _levels(thresholds: str | Sequence[float]) -> tuple[float, ...]:
     return levels
 
 
-def _overlap(count: FloatArray, predicted: NDArray[Any], given: NDArray[Any]) -> tuple[float, float, float]:
-    """Sizes of the predicted set, of the given one, and of what they share; memberships may be fractions."""
-    return float(count @ predicted), float(count @ given), float(count @ (predicted * given))
+def _overlap(predicted: NDArray[np.bool_], count: FloatArray, given: FloatArray) -> tuple[float, float, float]:
+    """Sizes of the predicted set of levels, of the given one, and of what they share.
+
+    ``count`` are the voxels of each level of probability, ``given`` those of them in the given set.
+    """
+    return float(count[predicted].sum()), float(given.sum()), float(given[predicted].sum())
 
 
 def _flat(count: FloatArray, overlaps: list[tuple[float, float, float]]) -> FloatArray:
@@ -115,16 +118,25 @@ def _flat(count: FloatArray, overlaps: list[tuple[float, float, float]]) -> Floa
 
 def _threshold_sums(responses: Responses, *, thresholds: tuple[float, ...], strict: bool) -> FloatArray:
     above = np.greater if strict else np.greater_equal
-    response = responses.votes / responses.answers
-    return _flat(
-        responses.count,
-        [_overlap(responses.count, above(responses.prob, t), above(response, t)) for t in thresholds],
-    )
+    prob, answers = responses.levels()
+
+    def given(threshold: float) -> FloatArray:
+        return answers.add(
+            ("response above", strict, threshold),
+            lambda rows: rows.count * above(rows.votes / rows.answers, threshold),
+        )
+
+    return _flat(answers.count, [_overlap(above(prob, t), answers.count, given(t)) for t in thresholds])
 
 
 def _majority_sums(responses: Responses, *, threshold: float, tie: Tie) -> FloatArray:
-    given = majority(responses, tie)
-    return _flat(responses.count, [_overlap(responses.count, responses.prob > threshold, given)])
+    prob, answers = responses.levels()
+    return _flat(answers.count, [_overlap(prob > threshold, answers.count, in_majority(answers, tie))])
+
+
+def in_majority(answers: Answers, tie: Tie) -> FloatArray:
+    """Of each level, the voxels that the majority marked."""
+    return answers.add(("majority", tie), lambda rows: rows.count * majority(rows, tie))
 
 
 def majority(responses: Responses, tie: Tie) -> NDArray[np.bool_]:
@@ -134,7 +146,9 @@ def majority(responses: Responses, tie: Tie) -> NDArray[np.bool_]:
 
 
 def _soft_sums(responses: Responses) -> FloatArray:
-    return _flat(responses.count, [_overlap(responses.count, responses.prob, responses.votes / responses.answers)])
+    prob, answers = responses.levels()
+    count, response = answers.count, answers.responses
+    return _flat(count, [(float((count * prob).sum()), float(response.sum()), float((response * prob).sum()))])
 
 
 def _mean_dice(statistics: FloatArray, *, both_empty: float, smooth: float) -> FloatArray:

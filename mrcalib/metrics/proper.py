@@ -31,18 +31,15 @@ def log_loss_metric(*, eps: float = EPS) -> Metric:
 
 
 def _brier_sums(responses: Responses) -> FloatArray:
-    p, votes, answers = responses.prob, responses.votes, responses.answers
-    return _sums(responses, votes * (1 - p) ** 2 + (answers - votes) * p**2)
+    p, answers = responses.levels()
+    pairs, votes = answers.pairs, answers.votes
+    return np.array([pairs.sum(), (votes * (1 - p) ** 2 + (pairs - votes) * p**2).sum()])
 
 
 def _log_sums(responses: Responses, *, eps: float) -> FloatArray:
-    p, votes, answers = np.clip(responses.prob, eps, 1 - eps), responses.votes, responses.answers
-    return _sums(responses, -votes * np.log(p) - (answers - votes) * np.log1p(-p))
-
-
-def _sums(responses: Responses, loss: FloatArray) -> FloatArray:
-    """Number of pairs and the sum of ``loss``, which is that of all answers at one voxel of the row."""
-    return np.array([responses.count @ responses.answers, responses.count @ loss])
+    prob, answers = responses.levels()
+    p, pairs, votes = np.clip(prob, eps, 1 - eps), answers.pairs, answers.votes
+    return np.array([pairs.sum(), -(votes * np.log(p) + (pairs - votes) * np.log1p(-p)).sum()])
 
 
 def _mean(statistics: FloatArray) -> FloatArray:

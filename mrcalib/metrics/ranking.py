@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -9,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mrcalib._validation import check_choice
-from mrcalib.metrics._bins import locate
+from mrcalib.metrics._bins import sums_by_bin
 from mrcalib.metrics._door import responses_of
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
-from mrcalib.metrics.overlap import Tie, majority
-from mrcalib.responses import Responses
+from mrcalib.metrics.overlap import Tie, in_majority
+from mrcalib.resampling import weighted_sums
+from mrcalib.responses import Answers, Responses
 
 __all__ = ["auc", "auc_metric"]
 
@@ -35,7 +38,7 @@ def auc_metric(*, label: Label = "pairs", tie: Tie = "background") -> Metric:
         better="higher",
         unit="",
         statistics=partial(_sums, label=label, tie=tie),
-        value=_area,
+        value=_Area(),
     )
 
 
@@ -50,25 +53,46 @@ def _edges() -> tuple[float, ...]:
     return (*(1 / (1 + np.exp(-logit))).tolist(), 1.0)
 
 
-def _classes(responses: Responses, label: Label, tie: Tie) -> tuple[FloatArray, FloatArray]:
-    """Positives and negatives of each row."""
+def _classes(answers: Answers, label: Label, tie: Tie) -> tuple[FloatArray, FloatArray]:
+    """Positives and negatives of each level of probability."""
     if label == "pairs":
-        return responses.count * responses.votes, responses.count * (responses.answers - responses.votes)
-    positive = majority(responses, tie)
-    return responses.count * positive, responses.count * ~positive
+        return answers.votes, answers.pairs - answers.votes
+    positive = in_majority(answers, tie)
+    return positive, answers.count - positive
 
 
 def _sums(responses: Responses, *, label: Label, tie: Tie) -> FloatArray:
     edges = _edges()
-    index = locate(responses.prob, edges)
-    return np.concatenate([np.bincount(index, c, len(edges) + 1) for c in _classes(responses, label, tie)])
+    prob, answers = responses.levels()
+    return sums_by_bin(prob, edges)(np.stack(_classes(answers, label, tie))).ravel()
 
 
-def _area(statistics: FloatArray) -> FloatArray:
+@dataclass(frozen=True)
+class _Area:
     """Share of pairs (positive, negative) in the right order, ties half; from positives by bin, then negatives."""
-    positive, negative = np.split(statistics, 2, axis=-1)
-    below = np.cumsum(negative, axis=-1) - negative / 2
-    return ratio((positive * below).sum(axis=-1), positive.sum(axis=-1) * negative.sum(axis=-1))
+
+    def __call__(self, statistics: FloatArray) -> FloatArray:
+        positive, below, negatives = self._split(statistics)
+        return ratio((positive * below).sum(axis=-1), positive.sum(axis=-1) * negatives)
+
+    def of_weights(self, statistics: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """The area under weights of the cases: a quadratic form in them, of the pairs between two cases each."""
+        if len(statistics) > statistics.shape[1] // 4:  # so many pairs of cases cost more than the bins
+            return lambda counts: self(weighted_sums(statistics, counts))
+        positive, below, negatives = self._split(statistics)
+        won = weighted_sums(np.ascontiguousarray(below.T), positive)
+        classes = np.column_stack([positive.sum(axis=-1), negatives])
+
+        def evaluate(counts: FloatArray) -> FloatArray:
+            positives, others = weighted_sums(classes, counts).T
+            return ratio((weighted_sums(won, counts) * counts).sum(axis=-1), positives * others)
+
+        return evaluate
+
+    def _split(self, statistics: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Positives by bin, the negatives below each bin with half of those in it, and all negatives."""
+        positive, negative = np.split(statistics, 2, axis=-1)
+        return positive, np.cumsum(negative, axis=-1) - negative / 2, negative.sum(axis=-1)
 
 
 def auc(
@@ -122,6 +146,7 @@ def auc(
     """
     _check(label, tie)
     responses = responses_of(probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight)
-    prob, index = np.unique(responses.prob, return_inverse=True)
-    classes = [np.bincount(index, c, prob.size) for c in _classes(responses, label, tie)]
-    return float(_area(np.concatenate(classes)))
+    prob, answers = responses.levels()
+    different, index = np.unique(prob, return_inverse=True)
+    classes = [np.bincount(index, c, different.size) for c in _classes(answers, label, tie)]
+    return float(_Area()(np.concatenate(classes)))

@@ -62,14 +62,14 @@ def volume_error_metric() -> Metric:
 
 def volume_sums(responses: Responses) -> FloatArray:
     """Predicted volume and number of voxels, then those of each rater; shape (2 (1 + n_raters),)."""
-    count = responses.count
-    n_voxels = count.sum()
-    rows = [(count @ responses.prob, n_voxels)]
-    if responses.present is None or responses.marked is None:
-        rows += [(count @ responses.votes, n_voxels)]
+    prob, answers = responses.levels()
+    n_voxels = answers.count.sum()
+    rows = [((answers.count * prob).sum(), n_voxels)]
+    if responses.present is None:
+        rows += [(answers.votes.sum(), n_voxels)]
     else:
-        bits = [np.int64(1) << r for r in range(responses.n_raters)]
-        rows += [(count @ ((responses.marked & b) != 0), count @ ((responses.present & b) != 0)) for b in bits]
+        given = [answers.of_rater(r) for r in range(responses.n_raters)]
+        rows += [(marked.sum(), answered.sum()) for answered, marked in given]
     return np.array([(volume * responses.voxel_volume, n) for volume, n in rows]).ravel()
 
 

@@ -19,6 +19,7 @@ from mrcalib.io import LoadOptions
 from mrcalib.metrics import Metric, default_metrics, get_metric, reliability_metric
 from mrcalib.resampling import splits
 from mrcalib.responses import Responses
+from mrcalib.scale._cluster import Scheduler, workers
 from mrcalib.study._folds import fitted_by_fold, pass_on
 from mrcalib.study._methods import chosen_methods
 from mrcalib.study._protocol import Rules, disputes_of, measures_of, score_cases, statistics_of
@@ -51,6 +52,8 @@ def compare(
     n_jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     case_progress: Callable[[str, str], None] | None = None,
+    scheduler: Scheduler = "threads",
+    dask_address: str | None = None,
 ) -> Study:
     """Compare methods of calibration on cases, each case scored by maps that were fitted without its group.
 
@@ -103,6 +106,11 @@ def compare(
         Called with (folds done, folds) while methods are fitted.
     case_progress : callable, optional
         Called with each case's id and what became of it: "tallied", "scored", "unchanged" or "failed".
+    scheduler : "threads", "dask" or distributed.Client, default="threads"
+        Who reads and scores cases, as for ``tally_cases``; the results are the same. ``checkpoints`` must be a folder that all
+        workers share.
+    dask_address : str, optional
+        With ``scheduler="dask"``: of the cluster's scheduler; without it ``n_jobs`` processes of this machine are started.
 
     Returns
     -------
@@ -156,14 +164,22 @@ def compare(
         source = list(source)
         where = None if folder is None else folder / name
         return tally_cases(
-            source, options=options, n_jobs=n_jobs, checkpoints=where, failures=failures, progress=case_progress
+            source,
+            options=options,
+            n_jobs=n_jobs,
+            checkpoints=where,
+            failures=failures,
+            progress=case_progress,
+            scheduler=engine,
         ), source
 
-    cohort, known = tallied(cases_or_cohort, "tallies")
-    test = cohort
-    if test_cases is not None:
-        test, known = tallied(test_cases, "test-tallies")
-        _check_apart(cohort, test)
+    reads = any(not isinstance(source, Cohort | None) for source in (cases_or_cohort, test_cases))
+    with workers(scheduler if reads else "threads", dask_address if reads else None, n_jobs) as engine:
+        cohort, known = tallied(cases_or_cohort, "tallies")
+        test = cohort
+        if test_cases is not None:
+            test, known = tallied(test_cases, "test-tallies")
+            _check_apart(cohort, test)
     to_score = [] if rules is None else _cases_of(test, known)
     _check_vessels(rules, to_score, vessel_labels)
     folds = _folds(cohort, test, cv, random_state)
@@ -172,7 +188,7 @@ def compare(
         fitted = {name: clone(estimator).fit_tally(cohort) for name, estimator in chosen.items()}
         by_fold: Iterable[Fold] = [(1, folds[0], fitted)]
         if test is cohort:
-            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None)
+            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None)
         statistics, curve, held_out = _scored_tallies(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
@@ -197,15 +213,17 @@ def compare(
     )
     if rules is None:
         return study
-    scores = score_cases(
-        to_score,
-        dict(zip(test.ids, held_out, strict=True)),
-        Rules(rules, options, vessel_labels),
-        checkpoints=None if folder is None else folder / "scores",
-        failures=failures,
-        n_jobs=n_jobs,
-        progress=case_progress,
-    )
+    with workers(scheduler, dask_address, n_jobs) as engine:
+        scores = score_cases(
+            to_score,
+            dict(zip(test.ids, held_out, strict=True)),
+            Rules(rules, options, vessel_labels),
+            checkpoints=None if folder is None else folder / "scores",
+            failures=failures,
+            n_jobs=n_jobs,
+            progress=case_progress,
+            scheduler=engine,
+        )
     measures = measures_of(
         rules,
         scores,
@@ -246,7 +264,8 @@ def _calibrated(estimator: VoteCalibrator, rows: Responses) -> Responses:
     """A case's rows at calibrated probabilities, with the distribution of votes where the method predicts one."""
     if isinstance(estimator, CountCalibrator):
         return estimator.calibrate_rows(rows)
-    return rows.map(estimator.map_of_case(rows.prob, rows.count))
+    prob, answers = rows.levels()
+    return rows.map(estimator.map_of_case(prob, answers.count))
 
 
 def _rules(protocol: str | Protocol) -> Protocol:
@@ -332,20 +351,21 @@ def _scored_tallies(
     keep: bool,
 ) -> tuple[dict[tuple[str, str], NDArray[np.float64]], Metric, list[dict[str, VoteCalibrator]]]:
     """Sums of all metrics at the probabilities of each fold's maps; and each case's maps, if they are kept."""
-    rows = [cohort.responses(case) for case in range(len(cohort))]
     curve = reliability_metric()
     summed = {metric.name: metric for metric in (curve, *metrics)}
-    n_statistics = {name: metric.statistics(rows[0]).size for name, metric in summed.items()}
+    first = cohort.responses(0)
+    n_statistics = {name: metric.statistics(first).size for name, metric in summed.items()}
     statistics = {
         (method, name): np.full((len(cohort), size), np.nan)
         for method in methods
         for name, size in n_statistics.items()
     }
-    held_out: list[dict[str, VoteCalibrator]] = [{} for _ in rows] if keep else []
+    held_out: list[dict[str, VoteCalibrator]] = [{} for _ in cohort] if keep else []
     for number, fold, estimators in by_fold:
-        for name, estimator in estimators.items():
-            for case in fold:
-                calibrated = _calibrated(estimator, rows[case])
+        for case in fold:
+            rows = cohort.responses(case)
+            for name, estimator in estimators.items():
+                calibrated = _calibrated(estimator, rows)
                 for metric in summed.values():
                     statistics[name, metric.name][case] = metric.statistics(calibrated)
         if keep:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mrcalib.calibrators import VoteCalibrator
+from mrcalib.calibrators import CaseAdaptiveCalibrator, VoteCalibrator
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._source import Source, voxels_at_zero
 from mrcalib.calibrators._vote_counts import CohortCounts
@@ -24,9 +25,17 @@ BATCH = 32  # folds whose sums are held at a time
 
 
 def fitted_by_fold(
-    cohort: Cohort, methods: Mapping[str, VoteCalibrator], folds: Sequence[NDArray[np.intp]], *, in_sample: bool
+    cohort: Cohort,
+    methods: Mapping[str, VoteCalibrator],
+    folds: Sequence[NDArray[np.intp]],
+    *,
+    in_sample: bool,
+    keep: bool = True,
 ) -> Iterable[tuple[int, NDArray[np.intp], dict[str, VoteCalibrator]]]:
-    """Each fold's number and test cases, with every method fitted to the sums of the other cases."""
+    """Each fold's number and test cases, with every method fitted to the sums of the other cases.
+
+    Maps that are not kept have no provenance, whose hash of the sums takes as long as many a fit.
+    """
     train = np.ones((len(folds), len(cohort)))
     if not in_sample:
         for row, fold in zip(train, folds, strict=True):
@@ -36,30 +45,44 @@ def fitted_by_fold(
         cases = CaseSums.of_cohort(cohort, np.ones(len(cohort)))
     if any(method._counts_votes() for method in methods.values()):
         counts = CohortCounts.of(cohort)
+    weights = {name: method._weights_of_cases(cohort) for name, method in methods.items()}
+    rules = {name: _rule(name, method) for name, method in methods.items()}
+    templates = {name: clone(method) for name, method in methods.items()}
+    marked = {rules[name] for name, method in methods.items() if method._tells_marked_apart()}
     for start in range(0, len(folds), BATCH):
         batch = folds[start : start + BATCH]
         estimators: list[dict[str, VoteCalibrator]] = [{} for _ in batch]
         pooled_by_rule: dict[tuple[str, str, bool], list[PooledResponses]] = {}
         for name, method in methods.items():
-            kind = ("rule", method.case_weight) if isinstance(method.case_weight, str) else ("of", name)
-            rule = (*kind, method._keeps_zero())
+            rule = rules[name]
             if rule not in pooled_by_rule:
-                weight = method._weights_of_cases(cohort)
-                pooled_by_rule[rule] = cohort.pooled_many(train[start : start + BATCH] * weight)
+                counts_of_cases = train[start : start + BATCH] * weights[name]
+                pooled_by_rule[rule] = cohort.pooled_many(counts_of_cases, marked=rule in marked)
             for i, pooled in enumerate(pooled_by_rule[rule]):
                 n_voxels, n_zeros = (float(train[start + i] @ counts) for counts in (cohort.n_voxels, zeros))
                 source = Source(grid, pooled, n_voxels, n_zeros=n_zeros)
                 if method._tells_cases_apart():
-                    weight = train[start + i] * method._weights_of_cases(cohort)
-                    source = replace(source, by_case=cases.weighted(weight))
+                    source = replace(source, by_case=cases.weighted(train[start + i] * weights[name]))
                 if method._counts_votes():
-                    weight = train[start + i] * method._weights_of_cases(cohort)
-                    source = replace(source, counts=counts.weighted(weight))
-                fitted = clone(method).fit_source(source, cohort.raters)
-                fitted._forget()  # a study may keep the maps, and needs no sums with them
-                estimators[i][name] = fitted
+                    source = replace(source, counts=counts.weighted(train[start + i] * weights[name]))
+                estimators[i][name] = _fitted(copy(templates[name]), source, cohort.raters, keep=keep)
         for i, fold in enumerate(batch):
             yield start + i + 1, fold, estimators[i]
+
+
+def _rule(name: str, method: VoteCalibrator) -> tuple[str, str, bool]:
+    """What the weights of the cases depend on: methods of one rule share their sums."""
+    kind = ("rule", method.case_weight) if isinstance(method.case_weight, str) else ("of", name)
+    return (*kind, method._keeps_zero())
+
+
+def _fitted(method: VoteCalibrator, source: Source, raters: tuple[str, ...], *, keep: bool) -> VoteCalibrator:
+    if keep or type(method).fit_source not in (VoteCalibrator.fit_source, CaseAdaptiveCalibrator.fit_source):
+        method.fit_source(source, raters)
+        method._forget()  # a study may keep the maps, and needs no sums with them
+    else:
+        method._fit_sums(source, raters)
+    return method
 
 
 def pass_on(caught: Sequence[warnings.WarningMessage], stacklevel: int) -> None:

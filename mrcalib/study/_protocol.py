@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib.metrics import Metric
+from mrcalib.scale._cluster import Scheduler
+from mrcalib.scale._cluster_cases import at_absolute_paths
+from mrcalib.scale._tasks import each_on_cluster
 from mrcalib.study._checkpoints import CaseScores, hash_of_inputs, hash_of_map, read_scores, write_scores
 
 if TYPE_CHECKING:
@@ -61,6 +65,7 @@ def score_cases(
     failures: dict[str, Exception] | None = None,
     n_jobs: int | None = None,
     progress: Callable[[str, str], None] | None = None,
+    scheduler: Scheduler = "threads",
 ) -> dict[str, dict[str, CaseScores]]:
     """The scores of each case under each of its maps, by case and method; cases that fail are left out.
 
@@ -81,6 +86,8 @@ def score_cases(
         Cases in memory at the same time; 1 by default.
     progress : callable, optional
         Called with each case's id and what became of it: "scored", "unchanged" or "failed".
+    scheduler : "threads" or distributed.Client, default="threads"
+        Whose threads do the work.
     """
 
     def work(case: Case) -> dict[str, CaseScores] | Exception:
@@ -96,8 +103,20 @@ def score_cases(
             progress(case.id, status)
         return scores
 
-    with ThreadPoolExecutor(n_jobs or 1) as pool:
-        results = list(pool.map(work, cases))
+    results: Sequence[dict[str, CaseScores] | Exception]
+    if not isinstance(scheduler, str):
+        results = each_on_cluster(
+            scheduler,
+            partial(_score_one, rules=rules, checkpoints=None if checkpoints is None else checkpoints.absolute()),
+            [(at_absolute_paths(case), held_out[case.id]) for case in cases],
+            [case.id for case in cases],
+            label="score",
+            first_error_ends=failures is None,
+            progress=progress,
+        )
+    else:
+        with ThreadPoolExecutor(n_jobs or 1) as pool:
+            results = list(pool.map(work, cases))
     scored: dict[str, dict[str, CaseScores]] = {}
     for case, result in zip(cases, results, strict=True):
         if isinstance(result, Exception):
@@ -112,6 +131,12 @@ def score_cases(
             msg += f" The first, {first!r}: {error}"
         raise ValueError(msg)
     return scored
+
+
+def _score_one(
+    case_and_maps: tuple[Case, Maps], *, rules: Rules, checkpoints: Path | None
+) -> tuple[dict[str, CaseScores], str]:
+    return _score_or_read(*case_and_maps, rules, checkpoints)
 
 
 def _score_or_read(case: Case, maps: Maps, rules: Rules, checkpoints: Path | None) -> tuple[dict[str, CaseScores], str]:
