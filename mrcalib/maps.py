@@ -42,49 +42,53 @@ class CalibrationMap:
     kind: ClassVar[str]
     keep_zero: bool = field(default=False, kw_only=True)
 
-    def __call__(self, probs: ArrayLike) -> NDArray[Any]:
+    def __call__(self, probs: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Calibrated probabilities, in the shape and float dtype of ``probs`` (float16 is computed in float32).
 
         Parameters
         ----------
         probs : array_like of float
             Probabilities in [0, 1], of any shape; NaN stays NaN, and what is masked stays masked.
+        out : ndarray, optional
+            Memory for the result: contiguous in the order of ``probs``, of their shape and dtype, and apart from them. New
+            memory, by default, takes the system about as long to give as the map takes to fill.
 
         Returns
         -------
         ndarray
+            ``out`` if it is given.
 
         Raises
         ------
         ValueError
-            If a probability lies outside [0, 1].
+            If a probability lies outside [0, 1] (what ``out`` then holds is void), or ``out`` does not fit.
         TypeError
             If ``probs`` are not floating-point.
         """
         if np.ma.isMaskedArray(probs):
             hidden = np.ma.getmaskarray(probs)
-            return np.ma.MaskedArray(self(np.ma.filled(probs, 0.0)), hidden)
+            return np.ma.MaskedArray(self(np.ma.filled(probs, 0.0), out=out), hidden)
         array = check_probs(probs)
         order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         flat = array.ravel(order=order)
         native = np.dtype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
-        out = np.empty(flat.shape, array.dtype)
+        values = np.empty(flat.shape, array.dtype) if out is None else _room(out, array, order)
 
         def evaluate(first: int, last: int) -> None:
             for start in range(first, last, CHUNK):
                 run = slice(start, min(start + CHUNK, last))
                 part = np.ascontiguousarray(flat[run], dtype=native)
-                result = out[run] if out.dtype == native else np.empty(part.shape, native)
+                result = values[run] if values.dtype == native else np.empty(part.shape, native)
                 if self._evaluate(part, result) and not np.all((part >= 0) & (part <= 1) | np.isnan(part)):
                     wrong = np.count_nonzero((flat < 0) | (flat > 1))
                     refuse_probs(flat, int(wrong), None, droppable=False)
-                if result.base is not out:
-                    out[run] = result
+                if values.dtype != native:
+                    values[run] = result
                 if self.keep_zero and not self._keeps_zero(part):
-                    out[run][part == 0] = 0
+                    values[run][part == 0] = 0
 
         over_runs(evaluate, flat.size)
-        return np.reshape(out, array.shape, order=order)
+        return np.reshape(values, array.shape, order=order) if out is None else out
 
     def _evaluate(self, probs: NDArray[Any], out: NDArray[Any]) -> bool:
         """Write the map of ``probs`` to ``out``; return whether some may be NaN or outside [0, 1]."""
@@ -140,6 +144,21 @@ class CalibrationMap:
         return isinstance(other, CalibrationMap) and self.to_dict() == other.to_dict()
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _room(out: NDArray[Any], probs: NDArray[Any], order: Literal["C", "F"]) -> NDArray[Any]:
+    """``out`` as flat memory; ValueError if it is not what results for ``probs`` can be written to."""
+    contiguous = out.flags.c_contiguous if order == "C" else out.flags.f_contiguous
+    if (out.shape, out.dtype) != (probs.shape, probs.dtype) or not contiguous or not out.flags.writeable:
+        msg = (
+            f"out must be writeable and contiguous (order={order!r}), of shape {probs.shape} and {probs.dtype} as probs are; "
+            f"got shape {out.shape} and {out.dtype}, {'' if contiguous else 'not '}contiguous."
+        )
+        raise ValueError(msg)
+    if np.may_share_memory(out, probs):
+        msg = "out must not share memory with probs: they are read while it is written."
+        raise ValueError(msg)
+    return out.reshape(-1, order=order)
 
 
 def _knots(x: ArrayLike, y: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:

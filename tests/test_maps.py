@@ -347,3 +347,34 @@ def test_one_map_serves_eight_threads(rng):
     with ThreadPoolExecutor(8) as pool:
         for out in pool.map(shared, [p] * 16):
             np.testing.assert_array_equal(out, expected)
+
+
+@every_map
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_out_takes_the_result(calibrate, dtype, order, rng):
+    p = np.asarray(rng.random((5, 7, 3)), dtype, order=order)
+    out = np.full_like(p, 7)
+    assert calibrate(p, out=out) is out
+    np.testing.assert_array_equal(out, calibrate(p))
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        (np.empty((4, 3), np.float32), r"of shape \(3, 4\) and float32"),
+        (np.empty((3, 4), np.float64), "got shape .* and float64"),
+        (np.empty((3, 4), np.float32, order="F"), "not contiguous"),
+        (np.broadcast_to(np.float32(0), (3, 4)), "must be writeable"),
+    ],
+)
+def test_out_must_fit(out, words):
+    with pytest.raises(ValueError, match=words):
+        PiecewiseLinearMap([0.0, 1.0], [0.0, 1.0])(np.zeros((3, 4), np.float32), out=out)
+
+
+def test_out_must_be_apart():
+    p = np.zeros(8, np.float32)
+    for out in (p, p[::-1][::-1]):
+        with pytest.raises(ValueError, match="must not share memory"):
+            PiecewiseLinearMap([0.0, 1.0], [0.0, 1.0])(p, out=out)
