@@ -63,7 +63,7 @@ def _split_raters(
     masks: list[NDArray[Any] | None]
     listed = isinstance(raters, list | tuple) and (rater_axis is None or any(r is None for r in raters))
     if listed and any(r is None or np.shape(r) in shapes for r in raters):
-        masks = [None if r is None else np.ma.asanyarray(r) for r in raters]
+        masks = [None if r is None else _plain(np.ma.asanyarray(r)) for r in raters]
         for index, mask in enumerate(masks):
             if mask is not None and mask.shape not in shapes:
                 msg = f"Each mask must have the shape of probs, {shape}; rater {index}{of_case(case)} has {mask.shape}."
@@ -79,6 +79,11 @@ def _split_raters(
         msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}{of_case(case)}. {hint}"
         raise ValueError(msg)
     return masks
+
+
+def _plain(array: Any) -> Any:
+    """The array without the costs of a masked one, where nothing is masked."""
+    return np.ma.getdata(array) if np.ma.getmask(array) is np.ma.nomask else array
 
 
 def _split_stack(

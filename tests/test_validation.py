@@ -182,3 +182,16 @@ def test_a_choice_that_is_offered_is_taken(value):
 def test_a_choice_that_is_not_offered_is_refused_with_the_offer():
     with pytest.raises(ValueError, match=r"option must be one of 'one', 'two'; got 'three'\."):
         check_choice("option", "three", ("one", "two"))
+
+
+def test_masks_that_lie_as_they_are_counted_are_not_converted():
+    probs = np.zeros((4, 5), np.float32)
+    masks = [np.zeros((4, 5), np.uint8), None, np.zeros((4, 5), bool)]
+    assert check_voxels(probs, masks).ready
+    assert check_voxels(probs, np.zeros((2, 4, 5), np.uint8)).ready
+    assert check_voxels(probs, [np.ma.MaskedArray(masks[0])]).ready
+    assert not check_voxels(probs, [np.ma.MaskedArray(masks[0], masks[2])]).ready
+    assert not check_voxels(probs, [masks[0].astype(float)]).ready
+    assert not check_voxels(probs.astype(float), [masks[0]]).ready
+    assert not check_voxels(probs, [masks[0]], roi=masks[2]).ready
+    assert not check_voxels(probs, [masks[0]], positive=1).ready

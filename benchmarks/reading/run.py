@@ -225,18 +225,21 @@ def decompressors(folder: Path, _: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 SCRIPT = """
-import resource, sys
+import sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from data import cases
 from mrcalib.scale import tally_case
-from mrcalib.io import slabs
 import mrcalib, numpy as np
+
+def resident(what):  # not getrusage: its maximum is at least that of the process that started this one
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(what)) * 1024
+
 warm = mrcalib.Case("w", np.full((64, 64, 64), 0.5, np.float32), [np.ones((64, 64, 64), np.uint8)] * 5)
 tally_case(warm, n_jobs=1)
-before = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+before = resident("VmRSS")
 tally_case(cases(Path({folder!r}), 1, {suffix!r})[0], n_jobs={threads})
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(resident("VmHWM") - before)
 """
 
 
