@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Cells"]
 
 IntArray = NDArray[np.int64]
+MERGED_AT_ONCE = 16
 
 
 class Cells(NamedTuple):
@@ -63,8 +64,11 @@ class Cells(NamedTuple):
 
     @classmethod
     def merge(cls, parts: Sequence[Cells]) -> Cells:
-        """The cells of all parts, each of which is in order already."""
+        """The cells of all parts, each of which is in order already; a few at a time, so that little memory is taken."""
         occupied = [part for part in parts if part.bin.size]
+        while len(occupied) > MERGED_AT_ONCE:
+            starts = range(0, len(occupied), MERGED_AT_ONCE)
+            occupied = [cls.merge(occupied[start : start + MERGED_AT_ONCE]) for start in starts]
         if len(occupied) < 2:
             return occupied[0] if occupied else cls.empty()
         return cls.of(*(np.concatenate(column) for column in zip(*occupied, strict=True)))

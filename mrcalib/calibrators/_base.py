@@ -235,9 +235,13 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ) -> Source:
         """The sums of a cohort; ``voxels`` reads its cases again, given their weights."""
         weight = self._weights_of_cases(cohort, case_weight)
+        if (weight == 1).all():  # whole numbers add up without a table of all cases
+            pooled = Tally.sum(cohort.tallies).pooled()
+        else:
+            pooled = cohort.pooled_many(weight[np.newaxis], marked=self._tells_marked_apart())[0]
         return Source(
             cohort.tallies[0].grid,
-            cohort.pooled_many(weight[np.newaxis], marked=self._tells_marked_apart())[0],
+            pooled,
             float(cohort.n_voxels.sum()),
             None if voxels is None else partial(voxels, weight),
             float(sum(voxels_at_zero(part) for part in cohort)),
