@@ -224,7 +224,7 @@ company" below, carry this factor. It is that of this machine's two processors, 
 | all scans | {CASES * case_s / 3600:.1f} core-hours alone, {CASES * company * case_s / 3600:.1f} in company; {CASES * case_bytes / 1e12:.2f} TB read once ({CASES * CT * 9 / 1e12:.1f} TB uncompressed) |
 | tallies sent to the client | {CASES * size["wire"](CT) / 1e9:.1f} GB; kept on disk {CASES * size["disk"](CT) / 1e9:.1f} GB |
 | tallies in the client's memory | {CASES * cells * 48 / 1e9:.1f} GB ({cells:,.0f} cells of 48 bytes each); never more than {CASES * most_cells * 48 / 1e9:.0f} GB |
-| sums by case, dense, for any fit to a cohort | {stack / 1e9:.1f} GB |
+| sums by case, dense, for a comparison, or a fit with weights of cases | {stack / 1e9:.1f} GB |
 | weights of {RESAMPLES} resamples | {RESAMPLES * CASES * 8 / 1e9:.1f} GB |
 | client and scheduler | {CASES * full.slope / 60:.1f} minutes in all, beside the workers |
 | fit of MHR | {law["fit"](CASES):.0f} s |
