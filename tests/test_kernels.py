@@ -16,7 +16,7 @@ from strategies import SMALL_GRID, SPECIAL, knots, probabilities, responses_and_
 from mrcalib._kernels.interpolation import BLOCK, interpolate, interpolate_single
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib._kernels.tallying import BLOCK as COUNTED_AT_ONCE
-from mrcalib._kernels.tallying import STRETCH
+from mrcalib._kernels.tallying import STRETCH, count_voxels
 from mrcalib._packed import PackedTable
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap
@@ -112,6 +112,24 @@ def test_count_voxels_passes_over_the_ends_of_blocks_of_which_some_are_empty(rng
 def test_count_voxels_reports_other_labels():
     assert counted([0.1, 0.2, 0.3], [[0, 0, 2], [1, 0, 0]])[2] == 3
     assert counted([0.1, 0.2, 0.3], [[0, 0, 0]])[2] == 0
+
+
+@pytest.mark.parametrize("n_raters", range(9))
+def test_count_voxels_writes_nothing_outside_its_table_whatever_the_masks_hold(rng, n_raters):
+    slots = SMALL_GRID.slots
+    size = (1 << n_raters) * slots.bin.size
+    around = np.full(size + 2 * 256 * slots.bin.size, 7, np.uint64)
+    cells = around[256 * slots.bin.size :][:size]
+    cells[:] = 0
+    masks = tuple(
+        rng.integers(0, 256, 5000).astype(np.uint8) if r < n_raters else np.empty(0, np.uint8) for r in range(8)
+    )
+    p = rng.random(5000).astype(np.float32)
+    refused, seen = count_voxels(p, masks, SMALL_GRID.mantissa_bits, slots.turn, slots.lower, cells, 41)
+    assert (refused, seen) == (0, 255 if n_raters else 0)
+    assert (around[: 256 * slots.bin.size] == 7).all()
+    assert (around[256 * slots.bin.size + size :] == 7).all()
+    assert (cells >> np.uint64(41)).sum() == 5000
 
 
 def test_a_packed_table_is_emptied_before_a_number_overflows():

@@ -38,7 +38,7 @@ def pack_all(masks: Any, n: int) -> None:
     labels, absent = np.zeros(tallying.STRETCH, np.uint8), np.zeros(tallying.STRETCH, np.uint8)
     for start in range(0, n, tallying.STRETCH):
         size = min(tallying.STRETCH, n - start)
-        tallying._pack(masks, start, absent, votes[:size], labels[:size])
+        tallying._pack(masks, start, absent, np.uint8(31), votes[:size], labels[:size])
 
 
 @numba.njit(nogil=True)

@@ -18,8 +18,11 @@ def _part(mask: Any, start: int, absent: Any, size: int) -> Any:
 
 
 @kernel
-def _pack(masks: Any, start: int, absent: Any, votes: Any, labels: Any) -> None:
-    """Put mask r of eight into bit r of ``votes``, and the bitwise or of all of them with what is there into ``labels``."""
+def _pack(masks: Any, start: int, absent: Any, last: Any, votes: Any, labels: Any) -> None:
+    """Put mask r of eight into bit r of ``votes``, and the bitwise or of all of them with what is there into ``labels``.
+
+    Whatever the masks hold, votes have bits of ``last`` only: they are used as an index before labels are looked at.
+    """
     n = votes.size
     m0, m1, m2, m3 = (
         _part(masks[0], start, absent, n),
@@ -40,7 +43,7 @@ def _pack(masks: Any, start: int, absent: Any, votes: Any, labels: Any) -> None:
         high = high + high + m3[i]
         high = high + high + m2[i]
         high = high + high + m1[i]
-        votes[i] = high + high + m0[i]
+        votes[i] = (high + high + m0[i]) & last
         labels[i] |= m0[i] | m1[i] | m2[i] | m3[i] | m4[i] | m5[i] | m6[i] | m7[i]
 
 
@@ -114,10 +117,11 @@ def count_voxels(
     for i in range(STRETCH):
         absent[i] = seen[i] = 0
     all_bits = p.view(np.uint32)
+    last = np.uint8(cells.size // (turn.size + lower.size) - 1)
     refused = 0
     for stretch in range(0, p.size, STRETCH):
         n = min(STRETCH, p.size - stretch)
-        _pack(masks, stretch, absent, packed[:n], seen[:n])
+        _pack(masks, stretch, absent, last, packed[:n], seen[:n])
         for start in range(stretch, stretch + n, BLOCK):
             x = p[start : min(start + BLOCK, stretch + n)]
             bits = all_bits[start : start + x.size]
