@@ -124,9 +124,22 @@ def orient(probabilities: npt.NDArray[np.floating], segmentation: Volume, path: 
 def _labels(channels_last: npt.NDArray[np.floating]) -> tuple[_Labels, bool]:
     """Labels by argmax for exclusive classes; for regions, whether a voxel lies in any of them."""
     if sums_to_one(channels_last):
-        return channels_last.argmax(axis=-1), True
+        return _largest(channels_last), True
     inside: npt.NDArray[np.bool_] = (channels_last > 0.5).any(axis=-1)  # type: ignore[assignment]
     return inside, False
+
+
+def _largest(channels_last: npt.NDArray[np.floating]) -> _Labels:
+    """``argmax`` over the channels, by comparing one after the other: several times faster than NumPy's, which is strided."""
+    probs = np.moveaxis(channels_last, -1, 0)
+    labels = np.zeros_like(probs[0], dtype=np.min_scalar_type(len(probs) - 1))
+    slowest = int(np.argmax(np.abs(probs.strides[1:])))
+    for found, section in zip(np.moveaxis(labels, slowest, 0), np.moveaxis(probs, slowest + 1, 0), strict=True):
+        best = section[0].copy()
+        for channel in range(1, len(section)):
+            found[section[channel] > best] = channel
+            np.maximum(best, section[channel], out=best)
+    return labels
 
 
 def _other_orders(stored: tuple[int, ...], wanted: tuple[int, ...]) -> list[_Order]:
@@ -142,8 +155,11 @@ def _agreement(found: _Labels, wanted: _Labels) -> tuple[float, float]:
     if found.shape != wanted.shape:
         return 0.0, 0.0
     equal = found == wanted
-    either = (found != 0) | (wanted != 0)
-    return float(equal.mean()), float(equal[either].mean()) if either.any() else 1.0
+    n_equal = np.count_nonzero(equal)
+    n_foreground = found.size - np.count_nonzero((found == 0) & (wanted == 0))
+    # Where either is foreground they are equal but for what is background in both.
+    n_both = n_equal - (found.size - n_foreground)
+    return n_equal / max(1, found.size), n_both / n_foreground if n_foreground else 1.0
 
 
 def _proved(score: tuple[float, float]) -> bool:
