@@ -223,9 +223,9 @@ class PiecewiseLinearMap(CalibrationMap):
             start, value, slope, _ = self._segments().T[:, np.searchsorted(self.x, probs, side="right")]
             out[:] = slope * (probs - start) + value
             return True
-        from mrcalib._kernels.interpolation import BLOCK, interpolate
+        from mrcalib._kernels.interpolation import interpolate
 
-        return bool(interpolate(probs, *self._tables, np.empty(BLOCK, np.int32), out))
+        return bool(interpolate(probs, *self._tables, out))
 
     def _keeps_zero(self, probs: NDArray[Any]) -> bool:
         return probs.dtype == np.float32

@@ -49,7 +49,7 @@ def evaluate(p, x, y, *, compiled=True):
     single = p.dtype == np.float32
     kernel = interpolate_single if single else interpolate
     kernel = kernel if compiled else getattr(kernel, "py_func", kernel)
-    tables = fitted._single_tables if single else (*fitted._tables, np.empty(BLOCK, np.int32))
+    tables = fitted._single_tables if single else fitted._tables
     return out, bool(kernel(p, *tables, out))
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mrcalib.metrics import count_level_responses
 from mrcalib.metrics.curve_metric import Strategy
-from mrcalib.plots._counts import cases_of, n_counted
-from mrcalib.plots._display import Display, Scale
+from mrcalib.plots._counts import CountDisplay, n_counted
+from mrcalib.plots._display import Scale
 from mrcalib.plots._reliability import ReliabilityDisplay
 from mrcalib.responses import Responses
 
@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 __all__ = ["CountReliabilityDisplay"]
 
 
-class CountReliabilityDisplay(Display):
+class CountReliabilityDisplay(CountDisplay):
     """Predicted ``P(count >= k)`` against how often so many raters marked the voxel, one line for each k.
 
     Made by ``from_predictions`` or ``from_responses``. Voxels at which not all K raters answered are left out, since they
@@ -51,32 +51,6 @@ class CountReliabilityDisplay(Display):
 
     def __init__(self, diagram: ReliabilityDisplay) -> None:
         self.diagram = diagram
-
-    @classmethod
-    def from_predictions(
-        cls,
-        count_probs: ArrayLike,
-        raters: Any,
-        *,
-        groups: ArrayLike | None = None,
-        class_axis: int = -1,
-        roi: ArrayLike | None = None,
-        rater_axis: int | None = None,
-        **options: Any,
-    ) -> Self:
-        """The diagram of voxels.
-
-        Parameters
-        ----------
-        count_probs, raters, class_axis, roi, rater_axis
-            As in ``mrcalib.metrics.count_responses``.
-        groups : array_like, shape S, optional
-            Patient of each voxel. Intervals need it: voxels of an image are not independent.
-        **options
-            As in ``from_responses``.
-        """
-        cases = cases_of(count_probs, raters, groups, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
-        return cls.from_responses(cases, **options)
 
     @classmethod
     def from_responses(

@@ -1,21 +1,57 @@
-"""What the pictures of predicted numbers of votes share: their cases, and how many voxels these have."""
+"""What the pictures of predicted numbers of votes share: their cases, and how they are made of voxels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mrcalib.metrics import count_responses
 from mrcalib.plots._curves import split_rows
+from mrcalib.plots._display import Display
 from mrcalib.responses import Responses
 
-__all__ = ["caption_of", "cases_of", "groups_of", "n_counted", "require_uncertain", "some"]
+__all__ = ["CountDisplay", "caption_of", "groups_of", "n_counted", "require_uncertain", "some"]
 
 
-def cases_of(count_probs: ArrayLike, raters: Any, groups: ArrayLike | None, **options: Any) -> list[Responses]:
+class CountDisplay(Display):
+    """A picture of predicted numbers of votes."""
+
+    from_responses: ClassVar[Any]
+    """Of rows with predicted counts, one ``Responses`` a case; each picture has options of its own."""
+
+    @classmethod
+    def from_predictions(
+        cls,
+        count_probs: ArrayLike,
+        raters: Any,
+        *,
+        groups: ArrayLike | None = None,
+        class_axis: int = -1,
+        roi: ArrayLike | None = None,
+        rater_axis: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """The picture of voxels.
+
+        Parameters
+        ----------
+        count_probs, raters, class_axis, roi, rater_axis
+            As in ``mrcalib.metrics.count_responses``.
+        groups : array_like, shape S, optional
+            Patient of each voxel. Intervals need it: voxels of an image are not independent.
+        **options
+            As in ``from_responses``.
+        """
+        names = None if groups is None else [str(name) for name in np.unique(np.asarray(groups))]
+        cases = _cases_of(count_probs, raters, groups, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
+        made: Self = cls.from_responses(cases, groups=names, **options)
+        return made
+
+
+def _cases_of(count_probs: ArrayLike, raters: Any, groups: ArrayLike | None, **options: Any) -> list[Responses]:
     """The rows of each group in ascending order of its name, or of all voxels as one case."""
     if groups is None:
         return [count_responses(count_probs, raters, **options)]

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mrcalib.metrics import pit_metric
-from mrcalib.plots._counts import caption_of, cases_of, groups_of, require_uncertain, some
+from mrcalib.plots._counts import CountDisplay, caption_of, groups_of, require_uncertain, some
 from mrcalib.plots._curves import FEW_GROUPS
-from mrcalib.plots._display import GREY, Display, color_of, draw_caption, new_figure
+from mrcalib.plots._display import GREY, color_of, draw_caption, new_figure
 from mrcalib.resampling import bootstrap_counts, percentile_interval
 from mrcalib.responses import Responses
 
@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 __all__ = ["PITDisplay"]
 
 
-class PITDisplay(Display):
+class PITDisplay(CountDisplay):
     """Histogram of the probability integral transform of vote counts, not randomised; flat where they are calibrated.
 
     Made by ``from_predictions`` or ``from_responses``; see ``mrcalib.metrics.pit_histogram`` for how to read it.
@@ -57,22 +57,6 @@ class PITDisplay(Display):
         self.high = high
         self.level = level
         self.caption = caption
-
-    @classmethod
-    def from_predictions(
-        cls,
-        count_probs: ArrayLike,
-        raters: Any,
-        *,
-        groups: ArrayLike | None = None,
-        class_axis: int = -1,
-        roi: ArrayLike | None = None,
-        rater_axis: int | None = None,
-        **options: Any,
-    ) -> Self:
-        """The histogram of voxels; parameters are those of ``CountReliabilityDisplay.from_predictions``."""
-        cases = cases_of(count_probs, raters, groups, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
-        return cls.from_responses(cases, **options)
 
     @classmethod
     def from_responses(

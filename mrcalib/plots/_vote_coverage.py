@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mrcalib.metrics import vote_coverage_metric
-from mrcalib.plots._counts import caption_of, cases_of, groups_of, require_uncertain, some
+from mrcalib.plots._counts import CountDisplay, caption_of, groups_of, require_uncertain, some
 from mrcalib.plots._curves import FEW_GROUPS
-from mrcalib.plots._display import GREY, Display, color_of, draw_caption, new_figure
+from mrcalib.plots._display import GREY, color_of, draw_caption, new_figure
 from mrcalib.resampling import bootstrap_counts, percentile_interval
 from mrcalib.responses import Responses
 
@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 __all__ = ["VoteCoverageDisplay"]
 
 
-class VoteCoverageDisplay(Display):
+class VoteCoverageDisplay(CountDisplay):
     """How often the central intervals of votes hold the number of votes, patient by patient.
 
     Made by ``from_predictions`` or ``from_responses``. Voxels of a patient are dependent, so a patient's coverage has no
@@ -79,23 +79,6 @@ class VoteCoverageDisplay(Display):
         self.interval = interval
         self.level = level
         self.caption = caption
-
-    @classmethod
-    def from_predictions(
-        cls,
-        count_probs: ArrayLike,
-        raters: Any,
-        *,
-        groups: ArrayLike | None = None,
-        class_axis: int = -1,
-        roi: ArrayLike | None = None,
-        rater_axis: int | None = None,
-        **options: Any,
-    ) -> Self:
-        """The coverage of voxels; parameters are those of ``CountReliabilityDisplay.from_predictions``."""
-        cases = cases_of(count_probs, raters, groups, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
-        names = None if groups is None else [str(name) for name in np.unique(np.asarray(groups))]
-        return cls.from_responses(cases, groups=names, **options)
 
     @classmethod
     def from_responses(

@@ -52,13 +52,7 @@ def tally_case(
     voxel_volume : float or None
         Volume of a voxel in mL; None where no file or argument tells the spacing.
     """
-    return _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_jobs)[:2]
-
-
-def _tally_case(
-    case: Case, *, grid: ProbabilityGrid | None, options: LoadOptions | None, invalid: str, n_jobs: int | None
-) -> TalliedCase:
-    return tally_files(case, grid=grid, options=options or LoadOptions(), invalid=invalid, n_jobs=n_jobs)
+    return tally_files(case, grid=grid, options=options or LoadOptions(), invalid=invalid, n_jobs=n_jobs)[:2]
 
 
 def reading_of(cases: Sequence[Case], options: LoadOptions | None = None) -> dict[str, Any]:
@@ -247,7 +241,7 @@ def _tally_or_load(
 ) -> tuple[TalliedCase, str]:
     """A case's tally, from its checkpoint if that was made of the same inputs in the same way."""
     if checkpoints is None:
-        return _tally_case(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads), "tallied"
+        return tally_files(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads), "tallied"
     path = Path(checkpoints) / f"{file_stem(case.id)}.npz"
     if path.exists():
         inputs = _inputs(case.fingerprint(), grid, options, invalid)

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from mrcalib.io import Geometry, read_probability, read_volume, write_probability
+from mrcalib.io import Geometry, nnunet, read_probability, read_volume, write_probability
 
 
 def truth(shape=(6, 7, 5)) -> np.ndarray:
@@ -119,3 +119,19 @@ def test_an_itk_segmentation_serves_too(tmp_path):
     np.savez(tmp_path / "c.npz", probabilities=softmax(truth()))
     write_probability(tmp_path / "c.mha", truth(), Geometry(truth().shape, np.diag([1, 1, 3, 1])))
     assert read_probability(tmp_path / "c.npz", (1, 2)).geometry.spacing == pytest.approx((1, 1, 3))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+def test_the_most_probable_class_is_that_of_argmax_ties_included(rng, order, n_channels):
+    probs = np.asarray(rng.integers(0, 4, (3, 4, 5, n_channels)) / 4, np.float32, order=order)
+    np.testing.assert_array_equal(nnunet._largest(probs), probs.argmax(axis=-1))
+    np.testing.assert_array_equal(nnunet._largest(np.moveaxis(probs, 0, 2)), np.moveaxis(probs, 0, 2).argmax(axis=-1))
+
+
+def test_agreement_is_told_for_all_voxels_and_for_what_is_foreground_in_either(rng):
+    found, wanted = rng.integers(0, 3, (2, 4, 5, 6))
+    either = (found != 0) | (wanted != 0)
+    expected = (found == wanted).mean(), (found == wanted)[either].mean()
+    assert nnunet._agreement(found, wanted) == pytest.approx(expected, rel=1e-12)
+    assert nnunet._agreement(found * 0, found * 0) == (1.0, 1.0)
