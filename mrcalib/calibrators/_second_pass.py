@@ -22,7 +22,7 @@ from mrcalib._kernels.opening import (
     gather_voxels,
     pool_gathered,
 )
-from mrcalib._threads import over_runs
+from mrcalib._kernels.threads import over_runs
 from mrcalib._voxels import Chunk, Voxels
 from mrcalib.calibrators._partition import Partition, lookup, probs_of, spacing_at
 

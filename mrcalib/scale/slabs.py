@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._threads import n_processors
+from mrcalib._kernels.threads import n_processors
 from mrcalib._validation import check_voxels
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.io import Case, LoadedCase, LoadOptions, OpenCase
