@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from mrcalib._cells import Cells
 from mrcalib._packed import PATTERN_RATERS, PackedTable
 from mrcalib._threads import over_runs
-from mrcalib._voxels import CHUNK, Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import CHUNK, Voxels, bit_masks
 
 __all__ = ["VoxelCounts", "count_voxels"]
 

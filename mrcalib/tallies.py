@@ -18,10 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib._cells import Cells
 from mrcalib._counting import VoxelCounts, count_voxels
 from mrcalib._files import atomic_write
-from mrcalib._refusals import refuse_probs
-from mrcalib._validation import check_choice, check_voxels
-from mrcalib._voxels import Voxels
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, check_choice, check_voxels, refuse_probs
 from mrcalib.responses import PooledResponses, Responses
 
 __all__ = ["RunningTally", "Tally", "tally", "tally_voxels"]

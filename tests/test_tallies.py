@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from strategies import SMALL_GRID, partitions, readings
 
 from mrcalib import _counting
-from mrcalib._voxels import CHUNK
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import CHUNK
 from mrcalib.tallies import Tally, tally
 
 NAMES = ("low", "middle", "high")

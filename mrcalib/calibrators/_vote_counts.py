@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._cells import Cells
-from mrcalib._voxels import Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, bit_masks
 
 if TYPE_CHECKING:
     from mrcalib.cohort import Cohort
