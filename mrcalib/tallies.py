@@ -156,7 +156,7 @@ class Tally:
         cells = self.cells
         bins, index = np.unique(cells.bin, return_inverse=True)
         prob = np.bincount(index, self._prob_sum(), bins.size) / np.bincount(index, cells.voxels, bins.size)
-        return Responses.at_levels(
+        return Responses.from_distinct(
             np.clip(prob, 0.0, 1.0),
             index,
             count=cells.voxels.astype(np.float64),

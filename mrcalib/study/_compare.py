@@ -264,7 +264,7 @@ def _calibrated(estimator: VoteCalibrator, rows: Responses) -> Responses:
     """A case's rows at calibrated probabilities, with the distribution of votes where the method predicts one."""
     if isinstance(estimator, CountCalibrator):
         return estimator.calibrate_rows(rows)
-    prob, answers = rows.levels()
+    prob, answers = rows.distinct()
     return rows.map(estimator.map_of_case(prob, answers.count))
 
 
