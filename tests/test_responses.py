@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from strategies import SMALL_GRID, readings
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies import tally
 

@@ -23,8 +23,8 @@ from mrcalib._kernels.opening import (
     pool_gathered,
 )
 from mrcalib._kernels.threads import over_runs
-from mrcalib._voxels import Chunk, Voxels
 from mrcalib.calibrators._partition import Partition, lookup, probs_of, spacing_at
+from mrcalib.inputs import Chunk, Voxels
 
 __all__ = ["Points", "Reader", "count_pieces", "look_into", "two_points"]
 

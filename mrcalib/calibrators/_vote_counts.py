@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._voxels import Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, bit_masks
 from mrcalib.tallies import Cells
 
 if TYPE_CHECKING:

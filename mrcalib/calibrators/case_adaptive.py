@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from mrcalib._kernels.threads import over_runs
-from mrcalib._validation import check_choice, check_probs
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._isotonic import fit_isotonic
 from mrcalib.calibrators._source import ZERO_BIN, Source
 from mrcalib.cohort import check_case_weight
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_choice, check_probs
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
 from mrcalib.grid import edges_of_uniform_bins
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._bins import (
     Weighting,
     equal_mass_edges,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._door import score_arrays
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
 from mrcalib.responses import AnswerSums, Responses

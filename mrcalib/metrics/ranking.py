@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._bins import sums_by_bin
 from mrcalib.metrics._door import responses_of
 from mrcalib.metrics._metric import FloatArray, Metric, ratio

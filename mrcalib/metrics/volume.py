@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._door import responses_of
 from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
 from mrcalib.responses import Responses

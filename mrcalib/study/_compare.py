@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mrcalib._validation import check_choice
 from mrcalib.calibrators import CountCalibrator, VoteCalibrator
 from mrcalib.cohort import Cohort
+from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions
 from mrcalib.metrics import Metric, default_metrics, get_metric, reliability_metric
 from mrcalib.resampling import splits

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mrcalib._kernels.tallying import count_voxels as count_in_table
 from mrcalib._kernels.tallying import unpack
 from mrcalib._kernels.threads import over_runs
-from mrcalib._voxels import CHUNK, Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import CHUNK, Voxels, bit_masks
 from mrcalib.tallies._cells import Cells
 
 __all__ = ["PATTERN_RATERS", "CountTable", "VoxelCounts", "count_voxels"]

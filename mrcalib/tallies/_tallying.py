@@ -7,10 +7,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from mrcalib._refusals import refuse_probs
-from mrcalib._validation import check_choice, check_voxels
-from mrcalib._voxels import Voxels
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, check_choice, check_voxels, refuse_probs
 from mrcalib.tallies._counting import VoxelCounts, count_voxels
 from mrcalib.tallies._tally import Tally
 
@@ -76,6 +74,7 @@ def tally(
 
     Examples
     --------
+    >>> from mrcalib import tally
     >>> probs = np.array([0.1, 0.8, 0.8])
     >>> t = tally(probs, [[0, 1, 0], [0, 1, 1]])
     >>> t.cells.voxels.tolist(), t.cells.marked.tolist()

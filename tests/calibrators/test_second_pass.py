@@ -12,12 +12,12 @@ from scipy.special import expit
 
 import mrcalib._kernels.threads
 from mrcalib import Case, MHRIsotonicCalibrator, ProbabilityGrid, SingleRaterCalibrator, tally
-from mrcalib._validation import check_voxels
 from mrcalib.calibrators import _source as source_module
 from mrcalib.calibrators._isotonic import cells_to_open, exact_grid, fit_isotonic
 from mrcalib.calibrators._partition import Partition, ordinals_of
 from mrcalib.calibrators._second_pass import Reader, count_pieces
 from mrcalib.calibrators._source import Source
+from mrcalib.inputs import check_voxels
 
 N = 1_000_000
 KINDS = ("coherent", "shuffled", "uniform", "towards 0", "towards 1", "one value", "few bins", "half precision")
