@@ -74,6 +74,7 @@ def tally(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from mrcalib import tally
     >>> probs = np.array([0.1, 0.8, 0.8])
     >>> t = tally(probs, [[0, 1, 0], [0, 1, 1]])
