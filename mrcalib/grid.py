@@ -1,4 +1,16 @@
-"""Where probabilities go: the bins of a tally, fine towards 0 and towards 1, exact at any edge that is asked for."""
+"""The bins into which a tally sorts probabilities: fine towards 0 and towards 1, exact at any edge that is asked for.
+
+How a bin is found. The bits of a positive float32 are, from the left, 8 bits of exponent and 23 bits of significand. Read
+as a whole number they grow with the number, so their top bits (the exponent and ``mantissa_bits`` of the significand) number
+bins of equal *relative* width: log-spaced bins without a call of ``log``. That resolves p near 0. To resolve p near 1 as
+well, the bits are taken of the *folded* probability ``min(p, 1 - p)``, and one more bit says which half p lies in: bins
+above 1/2 mirror those below. For p >= 1/2 the difference 1 - p is exact in float32, so nothing is lost by folding.
+
+How sums of probabilities stay exact. The low bits of the folded probability, those that do not tell the bin, are a whole
+number: the voxel's *offset* from the bin's *anchor*, the folded probability whose low bits are 0. All voxels of a bin share
+an exponent, hence the unit of the offset. A bin's sum of probabilities is therefore given by two whole numbers, the number
+of voxels and the sum of their offsets; these add up without rounding, in any order.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +27,8 @@ __all__ = ["ProbabilityGrid", "edge_above", "edges_of_uniform_bins"]
 
 _TINY = 2.0**-32  # all of (0, _TINY) shares one bin and counts as _TINY / 2
 _ULP = 2.0**-24  # the spacing of float32 between 1/2 and 1
-_REFUSED = np.iinfo(np.int64).min
 _TINY_EXPONENT, _ULP_EXPONENT, _HALF_EXPONENT = 95, 103, 126  # biased float32 exponents of these and of 1/2
+_INVALID = np.iinfo(np.int64).min  # in place of a bin, for the keys of what is not a probability
 
 
 def edges_of_uniform_bins(n_bins: int) -> tuple[float, ...]:
@@ -44,38 +56,41 @@ def edge_above(threshold: float) -> float:
     return float(edge)
 
 
-class Slots(NamedTuple):
-    """Where the kernel counts: slots that it finds from the bits of a probability alone, in no order of p.
+class CounterLayout(NamedTuple):
+    """The counters into which the kernel counts, and the bin of each.
 
-    They are ``LANES`` slots of zero, a pair (p <= 1/2, p > 1/2) for (0, 2**-32) and for 1, a pair for each value of the top
-    bits from there to 1/2, a pair of what is refused, and then the bins into which edges cut some of these.
+    The kernel computes a voxel's counter from the bits of its probability alone, so counters are not in the order of p.
+    They are, in this order: ``LANES`` counters for exact 0; a pair (p <= 1/2, p > 1/2) for the folded probabilities in
+    (0, 2**-32) and for exact 1 (folded: 0); a pair for each value of the top bits from there to 1/2; a pair for what is not a
+    probability. All these are "plain". After them come the counters of sub-bins: where edges cut the bin of a plain counter,
+    that counter is blocked, and each part of the bin has a counter of its own.
 
     Attributes
     ----------
-    bin : ndarray of shape (n_slots,), int64
-        The bin of each slot, -1 where nothing is counted.
-    turn : ndarray of shape (n_plain,), int32
-        Of a slot that edges cut: the first of its bins among ``lower``; else -1.
-    closed : ndarray of int64
-        The slots not to be counted in: those cut by edges, and the refused.
-    lower : ndarray of shape (n_slots - n_plain,), float32
-        The smallest probability of each bin of the cut slots, in ascending order.
+    bin : ndarray of shape (n_counters,), int64
+        The bin of each counter, -1 where nothing is counted.
+    first_sub_bin : ndarray of shape (n_plain,), int32
+        For a plain counter that edges cut: position of its first sub-bin in ``sub_bin_lower``. -1 for the others.
+    blocked : ndarray of int64
+        The counters that must not count: those cut by edges, and those of what is not a probability.
+    sub_bin_lower : ndarray of shape (n_counters - n_plain,), float32
+        The smallest probability of each sub-bin, ascending.
     """
 
     bin: NDArray[np.int64]
-    turn: NDArray[np.int32]
-    closed: NDArray[np.int64]
-    lower: NDArray[np.float32]
+    first_sub_bin: NDArray[np.int32]
+    blocked: NDArray[np.int64]
+    sub_bin_lower: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ProbabilityGrid:
     """The bins into which a tally sorts probabilities.
 
-    A probability is taken in float32. Its bin is told by the top bits of ``min(p, 1 - p)``, mirrored above 1/2, so bins are
-    log-spaced towards 0 and towards 1 with a relative width of ``2**-mantissa_bits``, without a call of ``log``.
-    Exact 1/2 and exact 1 have bins of their own; so has 0, which takes what lies below 2**-133; the rest of (0, 2**-32)
-    shares one bin.
+    A probability is converted to float32. Its bin is given by the top bits of ``min(p, 1 - p)`` and by the half in which p
+    lies, so bins are log-spaced towards 0 and towards 1, with a relative width of ``2**-mantissa_bits``.
+    Exact 1/2 and exact 1 have bins of their own; so has 0, whose bin also takes what lies below 2**-133; the rest of
+    (0, 2**-32) shares one bin.
 
     Parameters
     ----------
@@ -127,20 +142,26 @@ class ProbabilityGrid:
 
     @cached_property
     def _keys(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The keys that a float32 in [0, 1] can have, in the order of p, and the smallest such p of each, exactly."""
+        """The keys that occur in [0, 1], in the order of p, and the smallest probability (exact, in float64) of each.
+
+        A key is twice the top bits of the folded probability, plus 1 if p > 1/2. Keys 0 and 2 stand for exact 0 and for the
+        rest of (0, 2**-32), key 1 for exact 1.
+        """
         half = _HALF_EXPONENT << self.mantissa_bits
         below = np.arange(_TINY_EXPONENT << self.mantissa_bits, half + 1)
         above = np.arange(half - 1, (_ULP_EXPONENT << self.mantissa_bits) - 1, -1)
-        # The bins of 1 - p are closed on the left, so the smallest p of one is the first float32 past 1 - (its upper end).
-        past = (np.floor((1 - self._value(above + 1)) / _ULP) + 1) * _ULP
-        occupied = past < np.append(past[1:], 1.0)
+        # Folded probabilities from f up to g belong to p in (1 - g, 1 - f], which is open on the left: the smallest p there is
+        # the first float32 after 1 - g. Above 1/2 float32 numbers are multiples of _ULP.
+        smallest = (np.floor((1 - self._value(above + 1)) / _ULP) + 1) * _ULP
+        # Near 1 the bins of 1 - p are narrower than _ULP, and some contain no float32 at all.
+        occupied = smallest < np.append(smallest[1:], 1.0)
         keys = np.concatenate([[0, 2], 2 * below, 2 * above[occupied] + 1, [1]])
         smallest_positive = self._value(np.array([1]))
-        lower = np.concatenate([[0.0], smallest_positive, self._value(below), past[occupied], [1.0]])
+        lower = np.concatenate([[0.0], smallest_positive, self._value(below), smallest[occupied], [1.0]])
         return keys, lower
 
     def _value(self, top: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The number whose float32 has these top bits and then zeros."""
+        """The number whose float32 has these top bits, and 0 in all others."""
         return (top.astype(np.uint32) << np.uint32(23 - self.mantissa_bits)).view(np.float32).astype(np.float64)
 
     @cached_property
@@ -150,36 +171,40 @@ class ProbabilityGrid:
         return lower
 
     @cached_property
-    def slots(self) -> Slots:
-        """The order in which the kernel counts."""
+    def counters(self) -> CounterLayout:
+        """The counters of the kernel; see `CounterLayout`."""
         keys, key_lower = self._keys
         bins = np.searchsorted(self.lower, key_lower.astype(np.float32))
         cut = np.diff(bins, append=self.n_bins) > 1
-        of_key = np.full(2 * ((_HALF_EXPONENT << self.mantissa_bits) + 2), _REFUSED)
+        # The bin of each key; ~bin (a negative number) where edges cut it into this bin and the following ones.
+        of_key = np.full(2 * ((_HALF_EXPONENT << self.mantissa_bits) + 2), _INVALID)
         of_key[keys] = np.where(cut, ~bins, bins)
         tiny_and_one = of_key[[2, 1]]
         higher = of_key[2 * (_TINY_EXPONENT << self.mantissa_bits) :]
         plain = np.concatenate([np.zeros(LANES, np.int64), tiny_and_one, higher])
-        pieces = np.setdiff1d(np.arange(self.n_bins), plain)
-        turn = np.full(plain.size, -1, dtype=np.int32)
-        is_cut = (plain < 0) & (plain != _REFUSED)
-        turn[is_cut] = np.searchsorted(pieces, ~plain[is_cut])
-        bin_of_slot = np.concatenate([np.where(plain < 0, -1, plain), pieces])
-        slots = Slots(bin_of_slot, turn, np.flatnonzero(plain < 0), self.lower[pieces])
-        for array in slots:
+        sub_bins = np.setdiff1d(np.arange(self.n_bins), plain)
+        first_sub_bin = np.full(plain.size, -1, dtype=np.int32)
+        is_cut = (plain < 0) & (plain != _INVALID)
+        first_sub_bin[is_cut] = np.searchsorted(sub_bins, ~plain[is_cut])
+        bin_of_counter = np.concatenate([np.where(plain < 0, -1, plain), sub_bins])
+        layout = CounterLayout(bin_of_counter, first_sub_bin, np.flatnonzero(plain < 0), self.lower[sub_bins])
+        for array in layout:
             array.flags.writeable = False
-        return slots
+        return layout
 
     @cached_property
-    def _feet(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of each bin: the folded probability min(p, 1 - p) from which excess is counted, and the unit of the excess."""
+    def _anchors(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """For each bin: the folded probability from which offsets are counted, and the unit of the offsets.
+
+        The parts of a bin that edges cut keep the anchor of the whole.
+        """
         keys, key_lower = self._keys
         key = keys[np.searchsorted(key_lower.astype(np.float32), self.lower, side="right") - 1]
-        foot = self._value(key >> 1)
-        unit = np.ldexp(1.0, (key >> 1 >> self.mantissa_bits) - 150)
+        anchor = self._value(key >> 1)
+        unit = np.ldexp(1.0, (key >> 1 >> self.mantissa_bits) - 150)  # last place of a float32 of this exponent
         tiny = key == 2
-        foot[tiny], unit[tiny] = _TINY / 2, 0.0
-        return foot, unit
+        anchor[tiny], unit[tiny] = _TINY / 2, 0.0
+        return anchor, unit
 
     @property
     def n_bins(self) -> int:
@@ -191,33 +216,43 @@ class ProbabilityGrid:
         Parameters
         ----------
         probs : array_like of float
-            Probabilities of any shape.
+            Probabilities of any shape; they are converted to float32.
 
         Returns
         -------
         ndarray of int64, the shape of ``probs``
         """
-        return self.locate_with_excess(np.asarray(probs, dtype=np.float32).ravel())[0].reshape(np.shape(probs))
+        return self.locate_with_offset(np.asarray(probs, dtype=np.float32).ravel())[0].reshape(np.shape(probs))
 
-    def locate_with_excess(self, p: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bins of flat probabilities, and how far each lies above the foot of its bin, in the bin's unit."""
+    def locate_with_offset(self, p: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bins of flat probabilities (-1 for what is none), and each one's offset from its bin's anchor, in the bin's unit."""
         bins = np.searchsorted(self.lower, p, side="right") - 1
         bins[~((p >= 0) & (p <= 1))] = -1
         folded = np.minimum(p, np.float32(1) - p)
         low_bits = np.uint32((1 << (23 - self.mantissa_bits)) - 1)
-        excess = np.where(folded >= _TINY, folded.view(np.uint32) & low_bits, 0)
-        return bins, excess.astype(np.int64)
+        offset = np.where(folded >= _TINY, folded.view(np.uint32) & low_bits, 0)
+        return bins, offset.astype(np.int64)
 
     def sum_of_probabilities(
-        self, bins: NDArray[Any], count: NDArray[np.int64], excess: NDArray[np.int64]
+        self, bins: NDArray[Any], count: NDArray[Any], offset_sum: NDArray[Any]
     ) -> NDArray[np.float64]:
-        """Sum of p over voxels that were counted in ``bins`` with a total ``excess`` over the bins' feet.
+        """Sum of p over ``count`` voxels in each of ``bins``, whose offsets add up to ``offset_sum``.
 
-        The voxels' exact sum, rounded to float64 (below 2**29 voxels a bin once), except that each voxel in the bin of
-        (0, 2**-32) counts as 2**-33.
+        Parameters
+        ----------
+        bins : ndarray of shape (n,), int
+            Bins of this grid.
+        count, offset_sum : ndarray of shape (..., n)
+            Whole numbers, or sums of them with weights.
+
+        Returns
+        -------
+        ndarray of shape (..., n), float64
+            Of whole numbers: the voxels' exact sum, rounded to float64 (below 2**29 voxels a bin only once), except that each
+            voxel in the bin of (0, 2**-32) counts as 2**-33.
         """
-        foot, unit = self._feet
-        folded = count * foot[bins] + excess * unit[bins]
+        anchor, unit = self._anchors
+        folded = count * anchor[bins] + offset_sum * unit[bins]
         total: NDArray[np.float64] = np.where(self.lower[bins] > 0.5, count - folded, folded)
         return total
 

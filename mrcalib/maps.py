@@ -14,9 +14,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._refusals import refuse_probs
-from mrcalib._threads import over_runs
-from mrcalib._validation import check_probs
+from mrcalib._kernels.threads import over_runs
+from mrcalib.inputs import check_probs, refuse_probs
 
 __all__ = ["BetaMap", "CalibrationMap", "LogitMap", "PiecewiseLinearMap", "StepMap", "map_from_dict", "mean_of_maps"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["Answers", "Levels", "PooledResponses", "Responses"]
+__all__ = ["AnswerSums", "DistinctProbs", "PooledResponses", "Responses"]
 
 FloatArray = NDArray[np.float64]
 
@@ -53,36 +53,46 @@ class Responses:
     marked: NDArray[np.int64] | None = None
     voxel_volume: float = 1.0
     count_probs: FloatArray | None = None
-    _levels: Levels | None = field(default=None, init=False, repr=False)
+    _distinct: DistinctProbs | None = field(default=None, init=False, repr=False)
 
     @property
     def n_rows(self) -> int:
         return int(self.prob.size)
 
     @classmethod
-    def at_levels(cls, prob: FloatArray, level: NDArray[np.intp], **columns: Any) -> Responses:
-        """Rows of which many share a probability, under any map: row i has ``prob[level[i]]``.
+    def from_distinct(cls, prob: FloatArray, index: NDArray[np.intp], **columns: Any) -> Responses:
+        """Rows given by their distinct probabilities: row i has the probability ``prob[index[i]]``, under any map.
+
+        A map is then evaluated once for each distinct probability, and what raters answered is added up once for all maps.
 
         Parameters
         ----------
-        prob : ndarray of shape (n_levels,), float64
-            Of each level.
-        level : ndarray of shape (n_rows,), int
-            Level of each row; none is without rows.
+        prob : ndarray of shape (n_distinct,), float64
+            The distinct probabilities, such as the means of a tally's bins.
+        index : ndarray of shape (n_rows,), int
+            Position in ``prob`` of each row's probability; each position occurs.
         **columns : Any
             The other attributes.
         """
-        rows = cls(prob[level], **columns)
-        return rows._with_levels(Levels(prob, Answers(rows, level)))
+        rows = cls(prob[index], **columns)
+        return rows._with_distinct(DistinctProbs(prob, AnswerSums(rows, index)))
 
-    def _with_levels(self, levels: Levels) -> Responses:
+    def _with_distinct(self, distinct: DistinctProbs) -> Responses:
         rows = replace(self)
-        object.__setattr__(rows, "_levels", levels)
+        object.__setattr__(rows, "_distinct", distinct)
         return rows
 
-    def levels(self) -> Levels:
-        """The probabilities of the rows, and what raters answered at each; where rows are voxels, one level a row."""
-        return Levels(self.prob, Answers(self)) if self._levels is None else self._levels
+    def distinct(self) -> DistinctProbs:
+        """The distinct probabilities of the rows and the sums of the answers at each; rows that are voxels are all distinct.
+
+        Examples
+        --------
+        >>> rows = Responses(np.array([0.5, 0.9]), np.array([3.0, 1.0]), np.ones(2), np.array([0.0, 1.0]), n_raters=1)
+        >>> prob, answers = rows.distinct()
+        >>> prob, answers.votes
+        (array([0.5, 0.9]), array([0., 1.]))
+        """
+        return DistinctProbs(self.prob, AnswerSums(self)) if self._distinct is None else self._distinct
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> Responses:
         """The same answers at the probabilities that ``function`` makes of these, one by one.
@@ -93,17 +103,17 @@ class Responses:
         >>> rows.map(np.square).prob
         array([0.25])
         """
-        levels = self._levels
-        if levels is None:
+        distinct = self._distinct
+        if distinct is None:
             return replace(self, prob=np.asarray(function(self.prob), dtype=np.float64), count_probs=None)
-        prob = np.asarray(function(levels.prob), dtype=np.float64)
-        moved = replace(self, prob=prob[levels.answers.level], count_probs=None)
-        return moved._with_levels(Levels(prob, levels.answers))
+        prob = np.asarray(function(distinct.prob), dtype=np.float64)
+        mapped = replace(self, prob=prob[distinct.answers.index], count_probs=None)
+        return mapped._with_distinct(DistinctProbs(prob, distinct.answers))
 
     def with_count_probs(self, count_probs: FloatArray) -> Responses:
         """The same rows with a predicted distribution of votes."""
         rows = replace(self, count_probs=count_probs)
-        return rows if self._levels is None else rows._with_levels(self._levels)
+        return rows if self._distinct is None else rows._with_distinct(self._distinct)
 
     def rater(self, index: int) -> Responses:
         """The answers of one rater alone; rows where that rater is missing are left out.
@@ -147,68 +157,71 @@ class Responses:
         return [r for r in range(self.n_raters) if seen >> r & 1]
 
 
-class Answers:
-    """What raters answered, added up over the rows of each level of probability; each sum is made when it is asked for.
+class AnswerSums:
+    """What raters answered, summed over the rows of each distinct probability; each sum is computed when first asked for.
 
-    Maps move probabilities and leave answers as they are, so all maps of a case share these sums.
+    A map changes probabilities and leaves answers as they are, so all maps of a case share these sums.
 
     Attributes
     ----------
-    level : ndarray of shape (n_rows,), int, or None
-        Level of each row; None if each row is one.
+    index : ndarray of shape (n_rows,), int, or None
+        Position of each row's probability among the distinct ones; None if every row is distinct.
     """
 
-    def __init__(self, rows: Responses, level: NDArray[np.intp] | None = None) -> None:
-        self.level = level
+    def __init__(self, rows: Responses, index: NDArray[np.intp] | None = None) -> None:
+        self.index = index
         self._rows = rows
-        self._made: dict[Hashable, FloatArray] = {}
+        self._sums: dict[Hashable, FloatArray] = {}
 
-    def add(self, name: Hashable, values: Callable[[Responses], FloatArray]) -> FloatArray:
-        """``values`` of the rows, by level. Sums are kept under their name, which must tell them apart."""
-        if self.level is None:
+    def total(self, name: Hashable, values: Callable[[Responses], FloatArray]) -> FloatArray:
+        """``values`` of the rows, summed for each distinct probability.
+
+        Sums are kept under ``name``: two kinds of values must not share one.
+        """
+        if self.index is None:
             return values(self._rows)
-        if name not in self._made:
-            self._made[name] = np.bincount(self.level, values(self._rows)).astype(np.float64, copy=False)
-        return self._made[name]
+        if name not in self._sums:
+            self._sums[name] = np.bincount(self.index, values(self._rows)).astype(np.float64, copy=False)
+        return self._sums[name]
 
     @property
     def count(self) -> FloatArray:
-        """Voxels."""
-        return self.add("count", lambda rows: rows.count)
+        """Voxels at each distinct probability."""
+        return self.total("count", lambda rows: rows.count)
 
     @property
     def pairs(self) -> FloatArray:
         """Pairs of a voxel and a rater who answered there."""
-        return self.add("pairs", lambda rows: rows.count * rows.answers)
+        return self.total("pairs", lambda rows: rows.count * rows.answers)
 
     @property
     def votes(self) -> FloatArray:
         """Pairs of a voxel and a rater who marked it."""
-        return self.add("votes", lambda rows: rows.count * rows.votes)
+        return self.total("votes", lambda rows: rows.count * rows.votes)
 
     @property
     def responses(self) -> FloatArray:
-        """Sum of the mean response over the voxels."""
-        return self.add("responses", lambda rows: rows.count * (rows.votes / rows.answers))
+        """Sum over the voxels of the share of raters who marked each."""
+        return self.total("responses", lambda rows: rows.count * (rows.votes / rows.answers))
 
-    def of_rater(self, index: int) -> tuple[FloatArray, FloatArray]:
-        """Voxels that one rater answered, and those that this rater marked; ValueError as ``Responses.rater``."""
+    def rater(self, index: int) -> tuple[FloatArray, FloatArray]:
+        """Voxels that one rater answered, and voxels that this rater marked; errors as for ``Responses.rater``."""
         self._rows.check_rater(index)
 
         def voxels(what: str) -> FloatArray:
-            return self.add((what, index), lambda rows: rows.count * ((getattr(rows, what) >> index) & 1))
+            return self.total((what, index), lambda rows: rows.count * ((getattr(rows, what) >> index) & 1))
 
         key = ("present", index)
-        if self.level is not None and key not in self._made and np.array_equal(voxels("present"), self.count):
-            self._made[key] = self.count  # one array for all raters who answered everywhere
+        if self.index is not None and key not in self._sums and np.array_equal(voxels("present"), self.count):
+            self._sums[key] = self.count  # one array for all raters who answered everywhere
         return voxels("present"), voxels("marked")
 
 
-class Levels(NamedTuple):
-    """The different probabilities of rows, and the answers at each of them."""
+class DistinctProbs(NamedTuple):
+    """The distinct probabilities of rows, of shape (n_distinct,), and the sums of the answers at each."""
 
     prob: FloatArray
-    answers: Answers
+    answers: AnswerSums
 
 
 @dataclass(frozen=True, slots=True, eq=False)

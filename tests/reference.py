@@ -17,8 +17,8 @@ TINY = (
 )  # below this, probabilities share a bin and count as TINY / 2 each, or as 0 where they share the bin of 0
 
 
-def excess(grid, x):
-    """How far a probability lies above the foot of its bin, in units of the last place of min(p, 1 - p)."""
+def offset(grid, x):
+    """Offset of a probability from the anchor of its bin, in units of the last place of min(p, 1 - p)."""
     q = np.float32(min(x, np.float32(1) - x))
     return int(q.view(np.uint32)) % (1 << (23 - grid.mantissa_bits)) if q >= TINY else 0
 
@@ -29,7 +29,7 @@ def count_voxels(grid, p, masks):
     bins = locate(grid, p)
     for x, b, v in zip(p, bins, votes, strict=True):
         if b >= 0:
-            sums[:, b, v] += (1, excess(grid, x))
+            sums[:, b, v] += (1, offset(grid, x))
     return sums, np.count_nonzero(bins < 0), np.bitwise_or.reduce(np.concatenate([[0], *masks]).astype(int))
 
 
@@ -69,7 +69,7 @@ def tally(grid, probs, answers, strata=None):
 def cells_of(tally):
     """The cells of a ``mrcalib.Tally`` in the form of ``reference.tally``."""
     c = tally.cells
-    total = tally.grid.sum_of_probabilities(c.bin, c.voxels, c.excess)
+    total = tally.grid.sum_of_probabilities(c.bin, c.voxels, c.offset_sum)
     keys = zip(c.stratum.tolist(), c.bin.tolist(), c.present.tolist(), c.marked.tolist(), strict=True)
     return dict(zip(keys, zip(c.voxels.tolist(), total.tolist(), strict=True), strict=True))
 

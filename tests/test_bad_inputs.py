@@ -15,9 +15,9 @@ from mrcalib import (
     SingleRaterCalibrator,
     TemperatureScalingCalibrator,
 )
-from mrcalib._rows import voxel_responses
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import voxel_responses
 from mrcalib.maps import BetaMap, LogitMap, PiecewiseLinearMap, StepMap, map_from_dict, mean_of_maps
 from mrcalib.resampling import splits
 from mrcalib.tallies import tally

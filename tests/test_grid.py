@@ -128,14 +128,14 @@ def test_sums_of_probabilities_are_exact_and_rounded_once(grid, p):
     bins = reference.locate(grid, p)
     values = np.where((p > 0) & (p < reference.TINY) & (bins > 0), reference.TINY / 2, np.where(bins > 0, p, 0.0))
     expected = [math.fsum(values[bins == b].astype(np.float64)) for b in counted.cells.bin]
-    got = grid.sum_of_probabilities(counted.cells.bin, counted.cells.voxels, counted.cells.excess)
+    got = grid.sum_of_probabilities(counted.cells.bin, counted.cells.voxels, counted.cells.offset_sum)
     assert got.tolist() == expected
 
 
 def test_a_sum_of_probabilities_by_hand():
     counted = tally(np.array([0.25, 0.2505, 0.75, 0.7495, 1.0, 1.0, 1e-20]), np.zeros(7), grid=ProbabilityGrid(4))
     cells = counted.cells
-    got = counted.grid.sum_of_probabilities(cells.bin, cells.voxels, cells.excess)
+    got = counted.grid.sum_of_probabilities(cells.bin, cells.voxels, cells.offset_sum)
     single = [float(np.float32(v)) for v in (0.2505, 0.7495)]
     assert got.tolist() == [2.0**-33, 0.25 + single[0], 0.75 + single[1], 2.0]
 
@@ -168,7 +168,7 @@ def test_grids_are_equal_when_bits_and_rounded_edges_are():
 
 
 def test_the_arrays_of_a_grid_are_read_only():
-    for array in (STANDARD.lower, *STANDARD.slots):
+    for array in (STANDARD.lower, *STANDARD.counters):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
 
@@ -181,7 +181,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
 
 def test_a_pickled_grid_is_equal_and_small():
     grid = ProbabilityGrid(7, (0.25,))
-    assert grid.slots is not None
+    assert grid.counters is not None
     pickled = pickle.dumps(grid)
     assert len(pickled) < 200
     assert pickle.loads(pickled) == grid

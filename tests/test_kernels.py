@@ -17,19 +17,18 @@ from mrcalib._kernels.interpolation import BLOCK, interpolate, interpolate_singl
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib._kernels.tallying import BLOCK as COUNTED_AT_ONCE
 from mrcalib._kernels.tallying import STRETCH, count_voxels
-from mrcalib._packed import PackedTable
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap
+from mrcalib.tallies import CountTable
 
 REFUSED = np.array([np.nan, -np.nan, np.inf, -np.inf, -1e-45, -1, np.nextafter(np.float32(1), np.float32(2)), 3e38])
 
 
 def counted(p, masks, grid=SMALL_GRID):
-    """Counts and sums of excess by bin and votes, how many were refused, and the or of all masks."""
-    table = PackedTable(grid, 1 << len(masks))
+    """Counts and sums of offsets by bin and votes, how many were refused, and the or of all masks."""
+    table = CountTable(grid, 1 << len(masks))
     seen = table.add(np.asarray(p, np.float32), [np.asarray(mask, np.uint8) for mask in masks])
-    table._unpack()
-    return table._sums, table.refused, seen
+    return table.sums, table.refused, seen
 
 
 def assert_counted_as_the_twin(p, masks, grid=SMALL_GRID):
@@ -116,42 +115,43 @@ def test_count_voxels_reports_other_labels():
 
 @pytest.mark.parametrize("n_raters", range(9))
 def test_count_voxels_writes_nothing_outside_its_table_whatever_the_masks_hold(rng, n_raters):
-    slots = SMALL_GRID.slots
-    size = (1 << n_raters) * slots.bin.size
-    around = np.full(size + 2 * 256 * slots.bin.size, 7, np.uint64)
-    cells = around[256 * slots.bin.size :][:size]
+    counters = SMALL_GRID.counters
+    size = (1 << n_raters) * counters.bin.size
+    around = np.full(size + 2 * 256 * counters.bin.size, 7, np.uint64)
+    cells = around[256 * counters.bin.size :][:size]
     cells[:] = 0
     masks = tuple(
         rng.integers(0, 256, 5000).astype(np.uint8) if r < n_raters else np.empty(0, np.uint8) for r in range(8)
     )
     p = rng.random(5000).astype(np.float32)
-    refused, seen = count_voxels(p, masks, SMALL_GRID.mantissa_bits, slots.turn, slots.lower, cells, 41)
+    refused, seen = count_voxels(
+        p, masks, SMALL_GRID.mantissa_bits, counters.first_sub_bin, counters.sub_bin_lower, cells, 41
+    )
     assert (refused, seen) == (0, 255 if n_raters else 0)
-    assert (around[: 256 * slots.bin.size] == 7).all()
-    assert (around[256 * slots.bin.size + size :] == 7).all()
+    assert (around[: 256 * counters.bin.size] == 7).all()
+    assert (around[256 * counters.bin.size + size :] == 7).all()
     assert (cells >> np.uint64(41)).sum() == 5000
 
 
-def test_a_packed_table_is_emptied_before_a_number_overflows():
-    table = PackedTable(SMALL_GRID, 2)
-    table._room = table._free = 1000  # of 2**22 - 1
+def test_a_table_is_emptied_before_a_number_overflows():
+    table = CountTable(SMALL_GRID, 2)
+    table._capacity = table._free = 1000  # of 2**22 - 1
     highest = np.full(4321, np.nextafter(np.float32(0.25), np.float32(0)))
     table.add(highest, [np.ones(highest.size, np.uint8)])
-    np.testing.assert_array_equal(counted(highest, [np.ones(highest.size)])[0], (table._unpack(), table._sums)[1])
+    np.testing.assert_array_equal(counted(highest, [np.ones(highest.size)])[0], table.sums)
 
 
 @pytest.mark.parametrize("bits", range(4, 13))
-def test_a_full_packed_table_holds_its_largest_count_and_excess(bits):
+def test_a_full_table_holds_its_largest_count_and_offset(bits):
     grid = ProbabilityGrid(bits)
-    table = PackedTable(grid, 1)
+    table = CountTable(grid, 1)
     table._free = 0
-    largest_excess = (1 << (23 - bits)) - 1
-    slot = int(np.flatnonzero(grid.slots.bin == grid.locate(0.3))[0])
-    table._packed[0, slot] = np.uint64((table._room << table._count_at) + table._room * largest_excess)
-    table._unpack()
-    assert table._sums[:, grid.locate(0.3), 0].tolist() == [table._room, table._room * largest_excess]
-    assert table._room * largest_excess < 1 << table._count_at
-    assert table._room << table._count_at < 1 << 63
+    largest_offset = (1 << (23 - bits)) - 1
+    counter = int(np.flatnonzero(grid.counters.bin == grid.locate(0.3))[0])
+    table._packed[0, counter] = np.uint64((table._capacity << table._count_at) + table._capacity * largest_offset)
+    assert table.sums[:, grid.locate(0.3), 0].tolist() == [table._capacity, table._capacity * largest_offset]
+    assert table._capacity * largest_offset < 1 << table._count_at
+    assert table._capacity << table._count_at < 1 << 63
 
 
 @given(responses_and_weights())

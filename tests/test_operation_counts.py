@@ -34,8 +34,8 @@ LINES = {
 VECTORS = {  # instructions on 8 floats or 32 bytes at a time, at the least
     "tallying.count_voxels": {"vsubps", "vminps", "vpaddb"},
     "interpolation.interpolate_single": {"vsubps", "vminps", "vpsrld"},
-    "opening.find_open": {"vsubps", "vminps"},
-    "opening.add_votes": {"vpaddb"},
+    "second_pass.find_voxels": {"vsubps", "vminps"},
+    "second_pass.add_votes": {"vpaddb"},
 }
 WIDENING = "vpmovzxbq"  # bytes that Numba's rules of integer types have made 64-bit numbers: an eighth of the width
 SLACK = 1 << 17  # bytes of Python's own objects

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from strategies import SMALL_GRID, readings
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies import tally
 
@@ -159,10 +159,10 @@ def test_a_mean_response_of_nobody_is_refused():
 
 def test_replaced_columns_have_sums_of_their_own(rng):
     rows = tally(rng.random(300), rng.integers(0, 2, (3, 300), dtype=np.uint8)).responses()
-    before = rows.levels().answers.votes.sum()
+    before = rows.distinct().answers.votes.sum()
     doubled = replace(rows, votes=rows.votes * 2)
-    assert doubled.levels().answers.votes.sum() == 2 * before
-    assert replace(rows, count=rows.count * 3).map(np.sqrt).levels().answers.votes.sum() == 3 * before
+    assert doubled.distinct().answers.votes.sum() == 2 * before
+    assert replace(rows, count=rows.count * 3).map(np.sqrt).distinct().answers.votes.sum() == 3 * before
 
 
 def test_maps_share_the_sums_of_answers_and_see_each_probability_once(rng):
@@ -170,10 +170,10 @@ def test_maps_share_the_sums_of_answers_and_see_each_probability_once(rng):
     rows = tally(probs, rng.integers(0, 2, (3, 600), dtype=np.uint8)).responses()
     seen = []
     mapped = rows.map(lambda p: seen.append(p.size) or np.square(p))
-    assert seen == [rows.levels().prob.size]
+    assert seen == [rows.distinct().prob.size]
     assert seen[0] < rows.n_rows
-    assert mapped.levels().answers is rows.levels().answers
-    np.testing.assert_array_equal(mapped.levels().prob[mapped.levels().answers.level], mapped.prob)
+    assert mapped.distinct().answers is rows.distinct().answers
+    np.testing.assert_array_equal(mapped.distinct().prob[mapped.distinct().answers.index], mapped.prob)
 
 
 def test_probabilities_of_marked_voxels_are_summed_by_rater_and_bin(rng):

@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SMALL_GRID, partitions, readings
 
-from mrcalib import _counting
-from mrcalib._voxels import CHUNK
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.tallies import Tally, tally
+from mrcalib.inputs import CHUNK
+from mrcalib.tallies import Tally, _counting, tally
 
 NAMES = ("low", "middle", "high")
 

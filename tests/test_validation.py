@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import readings
 
-from mrcalib._rows import voxel_responses
-from mrcalib._validation import check_choice, check_probs, check_voxels
-from mrcalib._voxels import CHUNK, bit_masks
+from mrcalib.inputs import CHUNK, bit_masks, check_choice, check_probs, check_voxels, voxel_responses
 
 
 def bits(voxels):

@@ -25,8 +25,9 @@ sys.path.insert(0, str(ROOT))
 import mrcalib
 from benchmarks.speed.data import load
 from mrcalib._kernels import interpolation, tallying
-from mrcalib._packed import PATTERN_RATERS, PackedTable, _constant
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.tallies import CountTable
+from mrcalib.tallies._counting import PATTERN_RATERS, constant
 
 IN_CACHE = 1 << 16
 BITS = 7
@@ -38,17 +39,17 @@ def pack_all(masks: Any, n: int) -> None:
     labels, absent = np.zeros(tallying.STRETCH, np.uint8), np.zeros(tallying.STRETCH, np.uint8)
     for start in range(0, n, tallying.STRETCH):
         size = min(tallying.STRETCH, n - start)
-        tallying._pack(masks, start, absent, np.uint8(31), votes[:size], labels[:size])
+        tallying._pack_votes(masks, start, absent, np.uint8(31), votes[:size], labels[:size])
 
 
 @numba.njit(nogil=True)
-def find_all_slots(p: Any, n_slots: int) -> None:
+def find_all_counters(p: Any, n_counters: int) -> None:
     block = tallying.BLOCK
-    lane, slots, excess = np.zeros(block, np.uint32), np.empty(block, np.uint32), np.empty(block, np.uint32)
+    lane, counters, offsets = np.zeros(block, np.uint32), np.empty(block, np.uint32), np.empty(block, np.uint32)
     folded, votes = np.empty(block, np.float32), np.zeros(block, np.uint8)
     for start in range(0, p.size - block, block):
         x = p[start : start + block]
-        tallying._find_slots(x, votes, BITS, n_slots, lane, folded[: x.size], slots, excess)
+        tallying._find_counters(x, votes, BITS, n_counters, lane, folded[: x.size], counters, offsets)
 
 
 @numba.njit(nogil=True)
@@ -83,10 +84,10 @@ def stages(probs: Any, masks: Any) -> dict[str, Callable[[], Any]]:
     grid = ProbabilityGrid.standard()
     calibrator = mrcalib.MHRIsotonicCalibrator().fit(probs, masks)
     out = np.empty_like(probs)
-    p = _constant(probs)
-    eight = tuple(_constant(mask) for mask in masks)
-    eight += (_constant(np.empty(0, np.uint8)),) * (PATTERN_RATERS - len(eight))
-    packed = PackedTable(grid, 1 << len(masks))
+    p = constant(probs)
+    eight = tuple(constant(mask) for mask in masks)
+    eight += (constant(np.empty(0, np.uint8)),) * (PATTERN_RATERS - len(eight))
+    packed = CountTable(grid, 1 << len(masks))
 
     def count() -> None:
         packed.add(probs, list(masks))
@@ -94,7 +95,7 @@ def stages(probs: Any, masks: Any) -> dict[str, Callable[[], Any]]:
     return {
         "tally: the whole kernel": count,
         "tally: packing votes": lambda: pack_all(eight, p.size),
-        "tally: finding slots": lambda: find_all_slots(p, grid.slots.bin.size),
+        "tally: finding counters": lambda: find_all_counters(p, grid.counters.bin.size),
         "transform: the whole kernel": lambda: calibrator.map_._evaluate(probs, out),
         "transform: finding lines": lambda: find_all_lines(p),
         "transform: a copy in blocks": lambda: copy_all(p, out),

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
 from mrcalib.boxes._boxes import Boxes
 from mrcalib.boxes._overlap import overlap_by_class
+from mrcalib.inputs import check_choice
 
 __all__ = ["Matches", "Matching", "by_score", "check_threshold", "match"]
 

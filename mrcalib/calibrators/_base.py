@@ -17,14 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mrcalib._rows import voxel_responses
-from mrcalib._validation import check_choice, check_voxels
-from mrcalib._voxels import Voxels
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._source import Source, pool_weighted, voxels_at_zero
 from mrcalib.calibrators._vote_counts import CohortCounts, VoteCounts
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, check_choice, check_voxels, voxel_responses
 from mrcalib.maps import CalibrationMap
 from mrcalib.tallies import Tally, tally_voxels
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._isotonic import BINNINGS, Binning, exact_grid, fit_isotonic
 from mrcalib.calibrators._source import Source
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_choice, check_n_bins
 from mrcalib.maps import PiecewiseLinearMap
 
 FloatArray = NDArray[np.float64]

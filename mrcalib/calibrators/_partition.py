@@ -1,6 +1,6 @@
 """Cells of probability that can be cut ever finer, each with its sums, and how a kernel finds the cell of a voxel.
 
-Cells are told by the ordinals of probabilities in float32 (``_kernels/opening.py``), which grow with p.
+Cells are told by the ordinals of probabilities in float32 (``_kernels/second_pass.py``), which grow with p.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._kernels.opening import CLOSED, HALF, LAST, REFUSED, ROOTS
+from mrcalib._kernels.second_pass import FIRST_LEVEL, HALF, INVALID, LAST, SKIPPED
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses
 
@@ -25,11 +25,11 @@ OCTAVE = 1 << 23  # ordinals from one power of 2 to the next, in which probabili
 
 
 def ordinals_of(probs: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """The ordinals of probabilities in float32; REFUSED for what is none."""
+    """The ordinals of probabilities in float32; INVALID for what is none."""
     complement = np.float32(1) - probs
     bits = (np.minimum(probs, complement) + np.float32(0)).view(np.uint32)
     ordinals: NDArray[np.uint32] = np.where(probs > np.float32(0.5), np.uint32(LAST) - bits, bits)
-    return np.where(bits > HALF, np.uint32(REFUSED), ordinals)
+    return np.where(bits > HALF, np.uint32(INVALID), ordinals)
 
 
 def _folded_bits(ordinals: NDArray[Any]) -> NDArray[np.uint32]:
@@ -147,21 +147,21 @@ class Partition:
 def lookup(
     starts: NDArray[np.int64], ends: NDArray[np.int64], codes: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The tables by which the kernels find the code of a voxel's cell; outside the cells it is CLOSED.
+    """The tables by which the kernels find the code of a voxel's cell; outside the cells it is SKIPPED.
 
     The table of codes tells the lower bits of an ordinal apart only as far as cells are bounded there.
     """
-    roots_start = np.arange(ROOTS, dtype=np.int64) << LOW_BITS
+    roots_start = np.arange(FIRST_LEVEL, dtype=np.int64) << LOW_BITS
     bounds = _distinct(np.concatenate([roots_start, starts, ends]))
     cell = np.searchsorted(starts, bounds, side="right")  # the first is one before all cells
-    code = np.where(bounds < np.append(0, ends)[cell], np.append(np.int32(CLOSED), codes)[cell], np.int32(CLOSED))
+    code = np.where(bounds < np.append(0, ends)[cell], np.append(np.int32(SKIPPED), codes)[cell], np.int32(SKIPPED))
     root = bounds >> LOW_BITS
     first = np.flatnonzero(bounds & LOW_MASK == 0)
-    opened = np.maximum.reduceat(code, first) != CLOSED
+    opened = np.maximum.reduceat(code, first) != SKIPPED
     lowest_bit = np.where(bounds & LOW_MASK, bounds & -bounds, 1 << LOW_BITS)
     finest = np.minimum.reduceat(lowest_bit, first)
     n_entries = np.where(opened, (1 << LOW_BITS) // finest, 0)
     before = np.cumsum(n_entries) - n_entries
-    roots = np.where(opened, before << 5 | np.log2(finest).astype(np.int64), CLOSED).astype(np.int32)
-    length = np.diff(bounds, append=ROOTS << LOW_BITS) // finest[root]
+    roots = np.where(opened, before << 5 | np.log2(finest).astype(np.int64), SKIPPED).astype(np.int32)
+    length = np.diff(bounds, append=FIRST_LEVEL << LOW_BITS) // finest[root]
     return roots, np.repeat(code, np.where(opened[root], length, 0))

@@ -13,25 +13,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._kernels.opening import (
-    CLOSED,
+from mrcalib._kernels.second_pass import (
+    GATHERED,
     LAST,
-    OPENED,
+    SKIPPED,
     count_cells,
     find_codes,
     gather_voxels,
     pool_gathered,
 )
-from mrcalib._threads import over_runs
-from mrcalib._voxels import Chunk, Voxels
+from mrcalib._kernels.threads import over_runs
 from mrcalib.calibrators._partition import Partition, lookup, probs_of, spacing_at
+from mrcalib.inputs import Chunk, Voxels
 
 __all__ = ["Points", "Reader", "count_pieces", "look_into", "two_points"]
 
 FloatArray = NDArray[np.float64]
 Tables = tuple[NDArray[np.int32], NDArray[np.int32]]
 """What ``lookup`` returns and the kernels take."""
-GATHERED = 1 << 18  # voxels a buffer
+BUFFER = 1 << 18  # voxels a buffer
 NOBODY = np.empty(0, np.uint8)
 
 
@@ -186,7 +186,7 @@ def _add_weighed(reader: Reader, tables: Tables, sums: FloatArray) -> None:
     for piece in reader.weighed(0, reader.voxels.n_voxels):
         code = np.empty(piece.single.size, np.int32)
         find_codes(piece.single, *tables, code)
-        found = np.flatnonzero(code != CLOSED)
+        found = np.flatnonzero(code != SKIPPED)
         given = piece.answers[found]
         columns = (given, given * piece.single[found], piece.masks[0][found])
         sums += [np.bincount(code[found], values, sums.shape[1]) for values in columns]
@@ -217,9 +217,9 @@ def look_into(
         Extremes of the probabilities of each border cell.
     """
     n_border = int(border.sum())
-    code = np.full(inside.size, CLOSED, np.int32)
-    code[inside], code[border] = OPENED, np.arange(1, n_border + 1)
-    opened = code != CLOSED
+    code = np.full(inside.size, SKIPPED, np.int32)
+    code[inside], code[border] = GATHERED, np.arange(1, n_border + 1)
+    opened = code != SKIPPED
     tables = lookup(cells.starts[opened], cells.ends[opened], code[opened])
     extremes = np.full(n_border + 1, np.inf), np.full(n_border + 1, -np.inf)
     counted: dict[float, list[NDArray[np.uint64]]] = {}
@@ -249,7 +249,7 @@ def _gather_run(
     """Voxels as the kernel packs them, and the extreme ordinals of border cells."""
     lowest, highest = np.full(n_border + 1, LAST + 1, np.uint32), np.zeros(n_border + 1, np.uint32)
     gathered: list[NDArray[np.uint64]] = []
-    buffer = np.empty(GATHERED, np.uint64)
+    buffer = np.empty(BUFFER, np.uint64)
     for piece in reader.pieces(start, stop):
         at = 0
         while at < piece.single.size:
@@ -268,7 +268,7 @@ def _pooled(gathered: list[NDArray[np.uint64]], ends: NDArray[np.int64], *, pool
     parts = []
     done = 0
     while done < packed.size:  # some whole cells at a time, to hold little besides
-        stop = int(bounds[bounds >= min(done + GATHERED, packed.size)][0])
+        stop = int(bounds[bounds >= min(done + BUFFER, packed.size)][0])
         parts.append(_pooled_cells(packed[done:stop], ends, pool=pool))
         done = stop
     return Points.merge(parts) if parts else Points(*np.empty((3, 0)))
@@ -297,7 +297,7 @@ def _take(reader: Reader, tables: Tables, lowest: FloatArray, highest: FloatArra
     for piece in reader.weighed(0, n) if factor is None else reader.pieces(0, n):
         code = np.empty(piece.single.size, np.int32)
         find_codes(piece.single, *tables, code)
-        found = np.flatnonzero(code != CLOSED)
+        found = np.flatnonzero(code != SKIPPED)
         given = piece.answers[found] if piece.answers.size else np.full(found.size, len(piece.masks))
         found, given = found[given > 0], given[given > 0]
         prob = (piece.single if reader.is_single else piece.probs)[found].astype(np.float64)
@@ -305,7 +305,7 @@ def _take(reader: Reader, tables: Tables, lowest: FloatArray, highest: FloatArra
         code = code[found]
         np.minimum.at(lowest, code, prob)
         np.maximum.at(highest, code, prob)
-        inside = code == OPENED
+        inside = code == GATHERED
         taken.append(_added_up([Points(prob[inside], given[inside].astype(np.float64), votes[inside])]))
     return Points.merge(taken).times(1.0 if factor is None else factor)
 

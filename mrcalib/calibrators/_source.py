@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._refusals import refuse_probs
-from mrcalib._voxels import Voxels, bit_masks
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._partition import Partition
 from mrcalib.calibrators._second_pass import Reader, count_pieces, look_into, two_points
 from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, bit_masks, refuse_probs
 from mrcalib.responses import PooledResponses
 from mrcalib.tallies import Tally
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._cells import Cells
-from mrcalib._voxels import Voxels, bit_masks
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, bit_masks
+from mrcalib.tallies import Cells
 
 if TYPE_CHECKING:
     from mrcalib.cohort import Cohort

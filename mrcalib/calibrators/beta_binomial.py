@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._count_base import CountCalibrator, FloatArray, counts_by_bin, refuse_rater_weight
 from mrcalib.calibrators._source import Source
@@ -17,6 +16,7 @@ from mrcalib.calibrators.beta import BetaCalibrator
 from mrcalib.calibrators.mhr import MHRIsotonicCalibrator
 from mrcalib.calibrators.platt import PlattCalibrator
 from mrcalib.calibrators.temperature import TemperatureScalingCalibrator
+from mrcalib.inputs import check_choice
 from mrcalib.maps import CalibrationMap, PiecewiseLinearMap
 
 __all__ = ["BetaBinomialCalibrator"]

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from mrcalib._packed import PackedTable
-from mrcalib._threads import over_runs
-from mrcalib._validation import check_choice, check_probs
+from mrcalib._kernels.threads import over_runs
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._isotonic import fit_isotonic
 from mrcalib.calibrators._source import ZERO_BIN, Source
 from mrcalib.cohort import check_case_weight
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_choice, check_probs
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses
+from mrcalib.tallies import CountTable
 
 __all__ = ["CaseAdaptiveCalibrator"]
 
@@ -362,19 +362,19 @@ def _histogram(parts: Iterable[ArrayLike]) -> tuple[FloatArray, FloatArray]:
     The sums are those of a tally, so they depend neither on the order of the voxels nor on how they are cut into parts.
     """
     grid = ProbabilityGrid.standard()
-    total = PackedTable(grid, 1)
+    total = CountTable(grid, 1)
     for part in parts:
         known = np.ma.filled(part, np.nan) if np.ma.isMaskedArray(part) else part
         flat = np.ravel(check_probs(known), order="K")
 
-        def count(start: int, stop: int, flat: NDArray[Any] = flat) -> PackedTable:
-            table = PackedTable(grid, 1)
+        def count(start: int, stop: int, flat: NDArray[Any] = flat) -> CountTable:
+            table = CountTable(grid, 1)
             for first in range(start, stop, CHUNK):
                 table.add(np.asarray(flat[first : min(first + CHUNK, stop)], dtype=np.float32), [])
             return table
 
         for table in over_runs(count, flat.size):
-            total.take(table)
+            total.merge(table)
     cells = total.cells(0, 0)
-    sums = grid.sum_of_probabilities(cells.bin, cells.voxels, cells.excess)
+    sums = grid.sum_of_probabilities(cells.bin, cells.voxels, cells.offset_sum)
     return np.clip(sums / cells.voxels, 0.0, 1.0), cells.voxels.astype(np.float64)

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._isotonic import warn_if_saturated
 from mrcalib.calibrators._source import Source
 from mrcalib.grid import ProbabilityGrid, edges_of_uniform_bins
+from mrcalib.inputs import check_choice, check_n_bins
 from mrcalib.maps import CalibrationMap, StepMap
 
 __all__ = ["HistogramBinningCalibrator"]

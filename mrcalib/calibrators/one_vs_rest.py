@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from mrcalib._classes import require_exclusive, split_channels, split_labels
-from mrcalib._labels import Classes, against_rest, named_classes
 from mrcalib._simplex import decide, with_background
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators.mhr import MHRIsotonicCalibrator
 from mrcalib.cohort import Cohort
 from mrcalib.exceptions import warn_caller
+from mrcalib.inputs import Classes, against_rest, named_classes, require_exclusive, split_channels, split_labels
 from mrcalib.tallies import Tally
 
 if TYPE_CHECKING:

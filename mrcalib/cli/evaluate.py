@@ -294,7 +294,7 @@ class _Metrics:
     def __call__(self, case: Case, maps: Mapping[str, Calibrator]) -> Scores:
         import numpy as np
 
-        from mrcalib._rows import voxel_responses
+        from mrcalib.inputs import voxel_responses
 
         loaded = case.load(options=self._options)
         dtype = loaded.probs.dtype

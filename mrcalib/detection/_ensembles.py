@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
 from mrcalib.boxes import Boxes
 from mrcalib.boxes._matching import check_threshold
 from mrcalib.detection._groups import BoxGroups, Grouping, group_boxes
+from mrcalib.inputs import check_choice
 
 __all__ = ["LabelSamplingEnsemble", "RaterSpecificEnsemble"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._kernels.boxes import find_cliques, find_clusters
-from mrcalib._validation import check_choice
 from mrcalib.boxes import Boxes
 from mrcalib.boxes._matching import check_threshold
+from mrcalib.inputs import check_choice
 
 __all__ = ["BoxGroups", "Grouping", "group_boxes"]
 

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
 from mrcalib.fusion._neighbours import filter_known
 from mrcalib.fusion._patterns import Raters
 from mrcalib.fusion._soft import soft
+from mrcalib.inputs import check_choice
 
 __all__ = ["soft_gaussian"]
 

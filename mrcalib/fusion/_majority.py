@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
 from mrcalib.fusion._patterns import Raters, find_patterns, split_raters
+from mrcalib.inputs import check_choice
 
 __all__ = ["Tie", "check_tie", "majority", "median"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.patterns import count_codes, look_up, shift_in
-from mrcalib._threads import over_runs
-from mrcalib._voxels import CHUNK, Order, Voxels, bit_masks
+from mrcalib._kernels.threads import over_runs
+from mrcalib.inputs import CHUNK, Order, Voxels, bit_masks
 
 __all__ = ["Raters", "VotePatterns", "find_patterns", "split_raters"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib._labels import TOLERANCE, require_named
+from mrcalib.inputs import TOLERANCE, require_named
 from mrcalib.io.geometry import Geometry
 from mrcalib.io.loaded import DEFAULT_OPTIONS, LoadedCase, LoadOptions
 from mrcalib.io.masks import as_labels

@@ -42,7 +42,7 @@ def bin_sums(responses: Responses, edges: tuple[float, ...], weighting: Weightin
 
     ``weighting="pairs"`` counts (voxel, rater) pairs; "voxels" counts each voxel once, with its raters' mean response.
     """
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     weight, votes = (answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)
     return sums_by_bin(prob, edges)(np.stack([weight, weight * prob, votes]))
 

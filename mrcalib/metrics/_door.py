@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from mrcalib._rows import responses_by_chunk, voxel_responses
+from mrcalib.inputs import responses_by_chunk, voxel_responses
 from mrcalib.metrics._metric import FloatArray, Metric
 from mrcalib.responses import Responses
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
 from mrcalib.grid import edges_of_uniform_bins
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._bins import (
     Weighting,
     equal_mass_edges,
@@ -108,12 +108,12 @@ def _statistics(
     responses: Responses, *, edges: tuple[float, ...], target: Target, kind: Kind, weighting: Weighting
 ) -> FloatArray:
     """Sums of each target and bin, flat: (n_targets, 3, n_bins) with n_targets 1 unless each rater is one."""
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     if target == "mhr":
         given = [(answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)]
     else:
         who = range(responses.n_raters) if target == "per-rater" else [target]
-        given = [answers.of_rater(r) for r in who]
+        given = [answers.rater(r) for r in who]
     foreground = None
     if kind == "top-label":
         foreground, prob = prob > 0.5, np.maximum(prob, 1 - prob)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_n_bins
+from mrcalib.inputs import check_n_bins
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
 from mrcalib.metrics.counts import Rows, count_responses, predicted_counts
 from mrcalib.metrics.ordinal import check_count_probs

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._thinning import thinned
-from mrcalib._validation import check_choice, check_voxels
+from mrcalib.inputs import check_choice, check_voxels
 from mrcalib.metrics._door import require_voxels
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
 from mrcalib.metrics.ordinal import binomial_count_probs, check_count_probs, count_readout
@@ -99,7 +99,7 @@ def _in_order_f(classes: FloatArray) -> FloatArray:
 
 
 def _rows_of(voxels: Any, known: NDArray[np.bool_]) -> Responses:
-    from mrcalib._voxels import bit_masks
+    from mrcalib.inputs import bit_masks
 
     parts = []
     for chunk in voxels.chunks():

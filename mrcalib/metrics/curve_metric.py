@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.grid import edges_of_uniform_bins
+from mrcalib.inputs import check_choice, check_n_bins
 from mrcalib.metrics._metric import Metric
 from mrcalib.metrics.calibration import ece_metric
 

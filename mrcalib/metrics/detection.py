@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice, check_n_bins
 from mrcalib.boxes import Boxes, DetectionImage
 from mrcalib.boxes._matching import Matching
 from mrcalib.boxes._votes import match_raters
 from mrcalib.grid import edges_of_uniform_bins
+from mrcalib.inputs import check_choice, check_n_bins
 from mrcalib.metrics._bins import locate
 from mrcalib.metrics._detections import DetectionScore, interval_of, listed, ranking, raters_of
 from mrcalib.metrics._metric import FloatArray, mean_defined, ratio

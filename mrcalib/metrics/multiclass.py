@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._classes import split_channels, split_labels
-from mrcalib._labels import TOLERANCE, Classes, named_classes
-from mrcalib._refusals import refuse_probs
 from mrcalib._simplex import decide, with_background
-from mrcalib._validation import check_n_bins
+from mrcalib.inputs import TOLERANCE, Classes, check_n_bins, named_classes, refuse_probs, split_channels, split_labels
 from mrcalib.metrics._door import require_voxels
 from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
 from mrcalib.metrics.calibration import ece_metric

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import MAX_RATERS, check_choice, check_probs, check_voxels
+from mrcalib.inputs import MAX_RATERS, check_choice, check_probs, check_voxels
 from mrcalib.metrics._door import require_voxels
 from mrcalib.metrics._metric import FloatArray
 

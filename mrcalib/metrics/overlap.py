@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._door import score_arrays
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
-from mrcalib.responses import Answers, Responses
+from mrcalib.responses import AnswerSums, Responses
 
 __all__ = [
     "THRESHOLDS",
@@ -118,10 +118,10 @@ def _flat(count: FloatArray, overlaps: list[tuple[float, float, float]]) -> Floa
 
 def _threshold_sums(responses: Responses, *, thresholds: tuple[float, ...], strict: bool) -> FloatArray:
     above = np.greater if strict else np.greater_equal
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
 
     def given(threshold: float) -> FloatArray:
-        return answers.add(
+        return answers.total(
             ("response above", strict, threshold),
             lambda rows: rows.count * above(rows.votes / rows.answers, threshold),
         )
@@ -130,13 +130,13 @@ def _threshold_sums(responses: Responses, *, thresholds: tuple[float, ...], stri
 
 
 def _majority_sums(responses: Responses, *, threshold: float, tie: Tie) -> FloatArray:
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     return _flat(answers.count, [_overlap(prob > threshold, answers.count, in_majority(answers, tie))])
 
 
-def in_majority(answers: Answers, tie: Tie) -> FloatArray:
+def in_majority(answers: AnswerSums, tie: Tie) -> FloatArray:
     """Of each level, the voxels that the majority marked."""
-    return answers.add(("majority", tie), lambda rows: rows.count * majority(rows, tie))
+    return answers.total(("majority", tie), lambda rows: rows.count * majority(rows, tie))
 
 
 def majority(responses: Responses, tie: Tie) -> NDArray[np.bool_]:
@@ -146,7 +146,7 @@ def majority(responses: Responses, tie: Tie) -> NDArray[np.bool_]:
 
 
 def _soft_sums(responses: Responses) -> FloatArray:
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     count, response = answers.count, answers.responses
     return _flat(count, [(float((count * prob).sum()), float(response.sum()), float((response * prob).sum()))])
 

@@ -31,13 +31,13 @@ def log_loss_metric(*, eps: float = EPS) -> Metric:
 
 
 def _brier_sums(responses: Responses) -> FloatArray:
-    p, answers = responses.levels()
+    p, answers = responses.distinct()
     pairs, votes = answers.pairs, answers.votes
     return np.array([pairs.sum(), (votes * (1 - p) ** 2 + (pairs - votes) * p**2).sum()])
 
 
 def _log_sums(responses: Responses, *, eps: float) -> FloatArray:
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     p, pairs, votes = np.clip(prob, eps, 1 - eps), answers.pairs, answers.votes
     return np.array([pairs.sum(), -(votes * np.log(p) + (pairs - votes) * np.log1p(-p)).sum()])
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._bins import sums_by_bin
 from mrcalib.metrics._door import responses_of
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
 from mrcalib.metrics.overlap import Tie, in_majority
 from mrcalib.resampling import weighted_sums
-from mrcalib.responses import Answers, Responses
+from mrcalib.responses import AnswerSums, Responses
 
 __all__ = ["auc", "auc_metric"]
 
@@ -53,7 +53,7 @@ def _edges() -> tuple[float, ...]:
     return (*(1 / (1 + np.exp(-logit))).tolist(), 1.0)
 
 
-def _classes(answers: Answers, label: Label, tie: Tie) -> tuple[FloatArray, FloatArray]:
+def _classes(answers: AnswerSums, label: Label, tie: Tie) -> tuple[FloatArray, FloatArray]:
     """Positives and negatives of each level of probability."""
     if label == "pairs":
         return answers.votes, answers.pairs - answers.votes
@@ -63,7 +63,7 @@ def _classes(answers: Answers, label: Label, tie: Tie) -> tuple[FloatArray, Floa
 
 def _sums(responses: Responses, *, label: Label, tie: Tie) -> FloatArray:
     edges = _edges()
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     return sums_by_bin(prob, edges)(np.stack(_classes(answers, label, tie))).ravel()
 
 
@@ -146,7 +146,7 @@ def auc(
     """
     _check(label, tie)
     responses = responses_of(probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight)
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     different, index = np.unique(prob, return_inverse=True)
     classes = [np.bincount(index, c, different.size) for c in _classes(answers, label, tie)]
     return float(_Area()(np.concatenate(classes)))

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
 from mrcalib.grid import edges_of_uniform_bins
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._bins import bin_sums, equal_mass_edges, top_label
 from mrcalib.metrics._door import responses_of
 from mrcalib.metrics._metric import FloatArray, ratio

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.contact import largest_contact
-from mrcalib._refusals import refuse_probs
-from mrcalib._validation import check_voxels
 from mrcalib.exceptions import GeometryError
+from mrcalib.inputs import check_voxels, refuse_probs
 from mrcalib.metrics._vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
 from mrcalib.metrics.overlap import THRESHOLDS
 

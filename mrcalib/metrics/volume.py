@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.metrics._door import responses_of
 from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
 from mrcalib.responses import Responses
@@ -62,13 +62,13 @@ def volume_error_metric() -> Metric:
 
 def volume_sums(responses: Responses) -> FloatArray:
     """Predicted volume and number of voxels, then those of each rater; shape (2 (1 + n_raters),)."""
-    prob, answers = responses.levels()
+    prob, answers = responses.distinct()
     n_voxels = answers.count.sum()
     rows = [((answers.count * prob).sum(), n_voxels)]
     if responses.present is None:
         rows += [(answers.votes.sum(), n_voxels)]
     else:
-        given = [answers.of_rater(r) for r in range(responses.n_raters)]
+        given = [answers.rater(r) for r in range(responses.n_raters)]
         rows += [(marked.sum(), answered.sum()) for answered, marked in given]
     return np.array([(volume * responses.voxel_volume, n) for volume, n in rows]).ravel()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.plots._display import Scale
 
 __all__ = ["draw_identity", "logit_decades", "set_probability_axes"]

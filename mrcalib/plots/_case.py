@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._validation import check_probs, check_voxels
+from mrcalib.inputs import check_probs, check_voxels
 from mrcalib.plots._display import GREY, Display, color_of, new_figure, wrapped
 
 __all__ = ["CaseDisplay"]

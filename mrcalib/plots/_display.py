@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrcalib._files import atomic_write
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 
 __all__ = ["DPI", "GREY", "Display", "Scale", "color_of", "draw_caption", "new_figure", "save_figure", "wrapped"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes
 from mrcalib.plots._display import GREY, Display, Scale, color_of, draw_caption, new_figure
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.plots._display import GREY, Display, new_figure, wrapped
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._rows import voxel_responses
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice, voxel_responses
 from mrcalib.metrics import ReliabilityCurve, ece_metric
 from mrcalib.metrics.curve_metric import TINY, Strategy, curve_edges
 from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes

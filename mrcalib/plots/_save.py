@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcalib._validation import check_choice
 from mrcalib.calibrators import IdentityCalibrator
+from mrcalib.inputs import check_choice
 from mrcalib.plots._display import new_figure, save_figure
 from mrcalib.plots._maps import CalibrationMapDisplay
 from mrcalib.plots._metrics import MetricDisplay

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._refusals import refuse_probs
-from mrcalib._validation import check_probs
+from mrcalib.inputs import check_probs, refuse_probs
 
 __all__ = ["check_class_probs", "check_labels", "label_map"]
 

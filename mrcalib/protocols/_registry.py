@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.protocols._protocol import Disagreement, Protocol, measure
 from mrcalib.protocols.curvas2024 import ORGANS, curvas_2024
 from mrcalib.protocols.pdacvi import curvas_pdacvi

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._rows import voxel_responses
-from mrcalib._validation import check_probs, check_voxels
-from mrcalib._voxels import Voxels
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, check_probs, check_voxels, voxel_responses
 from mrcalib.metrics import ece_metric, gaussian_crps, threshold_dice_metric
 from mrcalib.protocols._box import Box, annotation_box, wraps
 from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import threshold_dice_metric
 from mrcalib.metrics._door import require_voxels
 from mrcalib.metrics._metric import FloatArray

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mrcalib._validation import check_choice
 from mrcalib._version import __version__
+from mrcalib.inputs import check_choice
 
 if TYPE_CHECKING:
     from distributed import Client

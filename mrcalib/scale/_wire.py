@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._cells import Cells
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.tallies import Cells
 
 __all__ = ["Columns", "packed", "shared_grid", "unpacked"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.io import Case, LoadOptions, write_slabs
 
 if TYPE_CHECKING:

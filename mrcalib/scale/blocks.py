@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcalib._cells import Cells
-from mrcalib._refusals import of_case
-from mrcalib._validation import check_choice, check_probs
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_choice, check_probs, of_case
 from mrcalib.scale._cluster import Scheduler, any_size_of_graph, require_dask, workers
 from mrcalib.scale._wire import Columns, packed, shared_grid, unpacked
-from mrcalib.tallies import Tally, tally
+from mrcalib.tallies import Cells, Tally, tally
 
 __all__ = ["tally_blocks"]
 

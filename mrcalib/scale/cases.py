@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mrcalib._files import file_stem
-from mrcalib._validation import check_voxels
-from mrcalib._voxels import Voxels
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import Voxels, check_voxels
 from mrcalib.io import Case, LoadOptions
 from mrcalib.roi import RoiRecall
 from mrcalib.scale._cluster import Scheduler

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._threads import n_processors
-from mrcalib._validation import check_voxels
+from mrcalib._kernels.threads import n_processors
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_voxels
 from mrcalib.io import Case, LoadedCase, LoadOptions, OpenCase
 from mrcalib.io.slabs import open_case
 from mrcalib.roi import RoiRecall

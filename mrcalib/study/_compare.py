@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mrcalib._validation import check_choice
 from mrcalib.calibrators import CountCalibrator, VoteCalibrator
 from mrcalib.cohort import Cohort
+from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions
 from mrcalib.metrics import Metric, default_metrics, get_metric, reliability_metric
 from mrcalib.resampling import splits
@@ -264,7 +264,7 @@ def _calibrated(estimator: VoteCalibrator, rows: Responses) -> Responses:
     """A case's rows at calibrated probabilities, with the distribution of votes where the method predicts one."""
     if isinstance(estimator, CountCalibrator):
         return estimator.calibrate_rows(rows)
-    prob, answers = rows.levels()
+    prob, answers = rows.distinct()
     return rows.map(estimator.map_of_case(prob, answers.count))
 
 

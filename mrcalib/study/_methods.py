@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mrcalib._validation import check_choice
 from mrcalib.calibrators import (
     BetaCalibrator,
     CaseAdaptiveCalibrator,
@@ -17,6 +16,7 @@ from mrcalib.calibrators import (
     TemperatureScalingCalibrator,
     VoteCalibrator,
 )
+from mrcalib.inputs import check_choice
 
 __all__ = ["chosen_methods", "default_methods", "paper_methods"]
 

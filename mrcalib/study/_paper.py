@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._validation import check_choice
 from mrcalib.calibrators import VoteCalibrator
+from mrcalib.inputs import check_choice
 from mrcalib.metrics import Metric
 from mrcalib.resampling import (
     bca_interval,

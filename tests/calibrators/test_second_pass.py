@@ -10,14 +10,14 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
-import mrcalib._threads
+import mrcalib._kernels.threads
 from mrcalib import Case, MHRIsotonicCalibrator, ProbabilityGrid, SingleRaterCalibrator, tally
-from mrcalib._validation import check_voxels
 from mrcalib.calibrators import _source as source_module
 from mrcalib.calibrators._isotonic import cells_to_open, exact_grid, fit_isotonic
 from mrcalib.calibrators._partition import Partition, ordinals_of
 from mrcalib.calibrators._second_pass import Reader, count_pieces
 from mrcalib.calibrators._source import Source
+from mrcalib.inputs import check_voxels
 
 N = 1_000_000
 KINDS = ("coherent", "shuffled", "uniform", "towards 0", "towards 1", "one value", "few bins", "half precision")
@@ -35,8 +35,8 @@ def cuts(monkeypatch):
 @pytest.fixture
 def threads(monkeypatch):
     """Several threads share a few voxels."""
-    monkeypatch.setattr(mrcalib._threads, "WORTH_A_THREAD", 1000)
-    monkeypatch.setattr(mrcalib._threads, "n_processors", lambda: 5)
+    monkeypatch.setattr(mrcalib._kernels.threads, "WORTH_A_THREAD", 1000)
+    monkeypatch.setattr(mrcalib._kernels.threads, "n_processors", lambda: 5)
 
 
 def study(kind, n=N, n_raters=5, seed=0):

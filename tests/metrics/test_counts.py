@@ -299,7 +299,7 @@ def test_rows_that_make_no_sense_are_refused(dist, masks, words):
 
 
 def test_soft_targets_have_no_number_of_votes(complete):
-    from mrcalib._rows import voxel_responses
+    from mrcalib.inputs import voxel_responses
 
     rows = voxel_responses(complete.probs, complete.probs, soft=True)
     with pytest.raises(ValueError, match="need each rater's answers"):

@@ -8,7 +8,7 @@ from model_diagnostics.scoring import SquaredError, decompose
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import CorpDecomposition, brier_score, corp_decomposition, log_loss
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import auc, auc_metric
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import ReliabilityCurve, expected_calibration_error, reliability_curve
 from mrcalib.tallies import tally
 

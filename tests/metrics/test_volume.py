@@ -8,7 +8,7 @@ import scoringrules
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from mrcalib._rows import voxel_responses
+from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import (
     gaussian_crps,
     volume_bias,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.io.boxes.model import BoxSet, ImageEntry
 from mrcalib.io.boxes.rows import Outside, Row, boxes_of, number, size_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcalib._files import atomic_write
-from mrcalib._validation import check_choice
+from mrcalib.inputs import check_choice
 from mrcalib.io.boxes.coco import Failures, without_bad
 from mrcalib.io.boxes.model import BoxSet, ImageEntry
 from mrcalib.io.boxes.rows import Outside, Row, boxes_of, number, size_of

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._refusals import refuse_labels
+from mrcalib.inputs.messages import refuse_labels
 
 __all__ = ["CHUNK", "Chunk", "Order", "Voxels", "bit_masks"]
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SPECIAL, probabilities
 
-from mrcalib._kernels.opening import (
+from mrcalib._kernels.second_pass import (
     BLOCK,
-    CLOSED,
+    GATHERED,
     HALF,
+    INVALID,
     LAST,
-    OPENED,
-    REFUSED,
+    SKIPPED,
     count_cells,
     find_codes,
     gather_voxels,
@@ -33,7 +33,7 @@ def code_of(p, starts, ends, codes):
     """The twin of ``find_codes``: by bisection."""
     o = ordinals_of(p).astype(np.int64)
     cell = np.searchsorted(starts, o, side="right") - 1
-    return np.where((cell >= 0) & (o < ends[cell]), codes[cell], CLOSED)
+    return np.where((cell >= 0) & (o < ends[cell]), codes[cell], SKIPPED)
 
 
 @st.composite
@@ -59,7 +59,7 @@ def test_ordinals_grow_with_p_and_lead_back_to_it():
     assert (np.diff(o.astype(np.int64)) > 0).all()
     np.testing.assert_array_equal(probs_of(o), p.astype(np.float64))
     assert (o[p == 0], o[p == 0.5], o[p == 1]) == (0, HALF, LAST)
-    assert (ordinals_of(NO_PROBABILITY) == REFUSED).all()
+    assert (ordinals_of(NO_PROBABILITY) == INVALID).all()
     assert ordinals_of(np.array([-0.0], np.float32)) == 0
 
 
@@ -82,9 +82,9 @@ def test_find_codes_equals_its_twin(case, p):
     np.testing.assert_array_equal(found(p, lookup(starts, ends, codes)), code_of(p, starts, ends, codes))
 
 
-def test_without_cells_nothing_is_open():
+def test_without_cells_every_voxel_is_skipped():
     none = np.empty(0, np.int64)
-    assert (found(SPECIAL, lookup(none, none, none.astype(np.int32))) == CLOSED).all()
+    assert (found(SPECIAL, lookup(none, none, none.astype(np.int32))) == SKIPPED).all()
 
 
 def voxels(n, seed, n_raters=3):
@@ -100,7 +100,7 @@ def some_cells(seed):
     rng = np.random.default_rng(seed)
     bounds = np.unique(np.append(rng.integers(1, LAST + 1, 20), ordinals_of(SPECIAL[1::5])))
     codes = rng.permutation(bounds.size - 1).astype(np.int32)
-    codes[rng.random(codes.size) < 0.5] = OPENED
+    codes[rng.random(codes.size) < 0.5] = GATHERED
     return bounds[:-1].astype(np.int64), bounds[1:].astype(np.int64), codes
 
 
@@ -113,7 +113,7 @@ def test_count_cells_equals_its_twin(n, everywhere):
     code = code_of(p, *case)
     expected = np.ones((21 + SPECIAL.size, 3), np.int64)
     for c, a, o, v in zip(code, given_, ordinals_of(p).astype(np.int64), votes, strict=True):
-        if c != CLOSED:
+        if c != SKIPPED:
             expected[c] += (a, a * o, v)
     table = np.ones_like(expected)
     count_cells(p, masks, NOBODY if everywhere else answers, *lookup(*case), table)
@@ -138,7 +138,7 @@ def test_gather_voxels_equals_its_twin_and_goes_on_where_its_buffer_was_full(n, 
     given_, votes = np.full(n, 3) if everywhere else answers.astype(int), np.sum(masks, axis=0, dtype=np.int64)
     n_codes = case[2].max() + 1
     code, o = code_of(p, *case), ordinals_of(p).astype(np.int64)
-    inside = (code == OPENED) & (given_ > 0)
+    inside = (code == GATHERED) & (given_ > 0)
     expected = (o << 16 | given_ << 8 | votes)[inside].astype(np.uint64)
     for size in (BLOCK, BLOCK + 17, 9 * BLOCK):
         packed, lowest, highest = gather(p, masks, NOBODY if everywhere else answers, lookup(*case), n_codes, size)

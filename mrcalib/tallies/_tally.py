@@ -1,7 +1,4 @@
-"""The tally: one pass over the voxels of a case, kept as whole numbers that merge exactly.
-
-``tally(a ++ b) == tally(a) + tally(b)``, to the bit and in any order. Everything after it is algebra on a small table.
-"""
+"""The tally of a case: a small table of whole numbers that merges exactly, and its file."""
 
 from __future__ import annotations
 
@@ -13,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mrcalib._cells import Cells
-from mrcalib._counting import VoxelCounts, count_voxels
 from mrcalib._files import atomic_write
-from mrcalib._refusals import refuse_probs
-from mrcalib._validation import check_choice, check_voxels
-from mrcalib._voxels import Voxels
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import PooledResponses, Responses
+from mrcalib.tallies._cells import Cells, narrow
 
-__all__ = ["RunningTally", "Tally", "tally", "tally_voxels"]
+__all__ = ["MAX_STUDY_RATERS", "SCHEMA", "Tally"]
 
 SCHEMA = 1
+COLUMNS = ("stratum", "bin", "present", "marked", "voxels", "excess")  # of Cells in a file; "excess" is offset_sum
 MAX_STUDY_RATERS = 62  # bits of a mask
 
 IntArray = NDArray[np.int64]
@@ -48,12 +42,13 @@ class Tally:
     strata : tuple of str
         Names of the strata.
     cells : Cells
-        The occupied cells in ascending order, as columns ``stratum, bin, present, marked, voxels, excess``.
+        The occupied cells in ascending order, see `Cells`.
     refused : int
         Voxels left out because their probability was NaN or outside [0, 1] (``invalid="drop"``).
 
     Examples
     --------
+    >>> from mrcalib import tally
     >>> rng = np.random.default_rng(0)
     >>> probs, masks = rng.random(1000), rng.integers(0, 2, (3, 1000), dtype=np.uint8)
     >>> whole = tally(probs, masks)
@@ -78,7 +73,7 @@ class Tally:
 
     @classmethod
     def sum(cls, tallies: Iterable[Tally]) -> Tally:
-        """Merge tallies; ValueError if there is none or if they do not match."""
+        """The tally of the voxels of all tallies; ValueError if there is none, or if they do not match."""
         parts = list(tallies)
         if not parts:
             msg = "There is no tally to sum; the identity is Tally.empty(grid, raters)."
@@ -143,8 +138,8 @@ class Tally:
         def moved(mask: IntArray) -> IntArray:
             return reduce(np.bitwise_or, [((mask >> r) & 1) << b for r, b in enumerate(bits)], np.zeros_like(mask))
 
-        stratum, bins, present, marked, count, excess = self.cells
-        cells = Cells.of(stratum, bins, moved(present), moved(marked), count, excess)
+        stratum, bins, present, marked, voxels, offset_sum = self.cells
+        cells = Cells.of(stratum, bins, moved(present), moved(marked), voxels, offset_sum)
         return Tally(self.grid, names, self.strata, cells, self.refused)
 
     def responses(self, *, voxel_volume: float = 1.0) -> Responses:
@@ -157,8 +152,9 @@ class Tally:
         """
         cells = self.cells
         bins, index = np.unique(cells.bin, return_inverse=True)
-        prob = np.bincount(index, self._prob_sum(), bins.size) / np.bincount(index, cells.voxels, bins.size)
-        return Responses.at_levels(
+        count, offset_sum = (np.bincount(index, column, bins.size) for column in (cells.voxels, cells.offset_sum))
+        prob = self.grid.sum_of_probabilities(bins, count, offset_sum) / count
+        return Responses.from_distinct(
             np.clip(prob, 0.0, 1.0),
             index,
             count=cells.voxels.astype(np.float64),
@@ -170,21 +166,36 @@ class Tally:
             voxel_volume=voxel_volume,
         )
 
-    def pooled(self) -> PooledResponses:
-        """Each rater's sums by bin, for calibrators."""
+    def rater_counts(self) -> tuple[IntArray, NDArray[np.float64]]:
+        """The occupied bins, and each rater's voxels and offsets in them, as whole numbers in float64.
+
+        They are what probabilities are summed from at the end: whole numbers below 2**53 add up exactly, in any order.
+
+        Returns
+        -------
+        bins : ndarray of shape (n_bins,), int64
+            Ascending.
+        counts : ndarray of shape (4, n_raters, n_bins), float64
+            Voxels that the rater answered and the sum of their offsets; voxels that the rater marked and the sum of theirs.
+        """
         cells = self.cells
         bins, index = np.unique(cells.bin, return_inverse=True)
-        prob_sum = self._prob_sum()
-        sums = np.zeros((4, len(self.raters), bins.size))
+        counts = np.zeros((4, len(self.raters), bins.size))
         for r in range(len(self.raters)):
-            for rows, who in ((sums[:2], cells.present), (sums[2:], cells.marked)):
+            for first, who in ((0, cells.present), (2, cells.marked)):
                 here = (who >> r) & 1
-                for row, values in zip(rows, (cells.voxels, prob_sum), strict=True):
-                    row[r] = np.bincount(index, values * here, bins.size)
-        return PooledResponses(bins, *sums)
+                for row, values in enumerate((cells.voxels, cells.offset_sum), start=first):
+                    counts[row, r] = np.bincount(index, values * here, bins.size)
+        return bins, counts
 
-    def _prob_sum(self) -> NDArray[np.float64]:
-        return self.grid.sum_of_probabilities(self.cells.bin, self.cells.voxels, self.cells.excess)
+    def pooled(self) -> PooledResponses:
+        """Each rater's sums by bin, for calibrators."""
+        bins, (voxels, offset_sum, marked, marked_offset_sum) = self.rater_counts()
+        prob_sum, marked_prob = (
+            self.grid.sum_of_probabilities(bins, count, offsets)
+            for count, offsets in ((voxels, offset_sum), (marked, marked_offset_sum))
+        )
+        return PooledResponses(bins, voxels, prob_sum, marked, marked_prob)
 
     def save(self, path: str | Path, **extra: Any) -> None:
         """Write a ``.npz`` that ``Tally.load`` reads; ``extra`` (JSON values) is kept in its header.
@@ -201,7 +212,7 @@ class Tally:
             **extra,
         }
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
-            columns: dict[str, Any] = {name: _narrow(column) for name, column in self.cells._asdict().items()}
+            columns: dict[str, Any] = {name: narrow(column) for name, column in zip(COLUMNS, self.cells, strict=True)}
             np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
 
     @classmethod
@@ -220,7 +231,7 @@ class Tally:
                     if header["schema"] > SCHEMA:
                         later = header["schema"]
                         raise LookupError(later)
-                    cells = Cells.of(*(file[name] for name in Cells._fields))
+                    cells = Cells.of(*(file[name] for name in COLUMNS))
                 grid = _shared_grid(header["mantissa_bits"], tuple(header["edges"]))
                 return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
             except Exception as error:
@@ -230,141 +241,10 @@ class Tally:
                 raise ValueError(msg) from error
 
 
-def tally(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    grid: ProbabilityGrid | None = None,
-    roi: ArrayLike | None = None,
-    strata: ArrayLike | None = None,
-    strata_names: Sequence[str] | None = None,
-    rater_axis: int | None = None,
-    rater_names: Sequence[str] | None = None,
-    positive: int | Sequence[int] | None = None,
-    invalid: str = "raise",
-    case: str | None = None,
-    n_jobs: int | None = None,
-) -> Tally:
-    """Tally a map of probabilities against its raters' masks, in one pass and bounded memory.
-
-    Parameters
-    ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1]; compared in float32.
-    raters : array_like or sequence
-        Masks, raters first ``(R, *S)`` or last ``(*S, R)``, or a list with None for a missing rater; NaN or masked entries
-        are voxels that the rater did not answer. A rater whose mask is all 0 found nothing, and is not missing.
-    grid : ProbabilityGrid, optional
-        Bins of probability; ``ProbabilityGrid.standard()`` by default.
-    roi : array_like of bool, shape S, optional
-        Voxels that count. Probabilities outside are not looked at.
-    strata : array_like of int, shape S, optional
-        Stratum of each voxel, from 0.
-    strata_names : sequence of str, optional
-        Their names; "0", "1", ... by default.
-    rater_axis : int, optional
-        Axis of the raters where a stack fits both ways.
-    rater_names : sequence of str, optional
-        "0", "1", ... by default.
-    positive : int or sequence of int, optional
-        Label values that mark the structure.
-    invalid : {"raise", "drop"}, default="raise"
-        What becomes of NaN and of values outside [0, 1]: an error, or left out and counted in ``refused``.
-    case : str, optional
-        Name of the case, for errors.
-    n_jobs : int, optional
-        Threads; by default as many as there are processors, for large arrays. The result does not depend on it.
-
-    Returns
-    -------
-    Tally
-        With no voxels, the empty tally. Voxels that no rater answered are not counted.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit, masks that are not binary, or invalid probabilities.
-    TypeError
-        For probabilities that are not floating-point.
-
-    Examples
-    --------
-    >>> probs = np.array([0.1, 0.8, 0.8])
-    >>> t = tally(probs, [[0, 1, 0], [0, 1, 1]])
-    >>> t.cells.voxels.tolist(), t.cells.marked.tolist()
-    ([1, 1, 1], [0, 2, 3])
-    """
-    check_choice("invalid", invalid, ("raise", "drop"))
-    voxels = check_voxels(
-        probs, raters, roi=roi, strata=strata, rater_axis=rater_axis, positive=positive, soft=False, case=case
-    )
-    names = tuple(str(r) for r in range(voxels.n_raters)) if rater_names is None else tuple(map(str, rater_names))
-    if len(names) != voxels.n_raters or len(set(names)) != len(names):
-        msg = f"rater_names must be {voxels.n_raters} different names; got {names}."
-        raise ValueError(msg)
-    n_strata = 1 if voxels.strata is None else int(voxels.strata.max(initial=0)) + 1
-    layers = tuple(map(str, range(n_strata))) if strata_names is None else tuple(map(str, strata_names))
-    if len(layers) < n_strata or len(set(layers)) != len(layers):
-        msg = f"strata_names must be at least {n_strata} different names; got {layers}."
-        raise ValueError(msg)
-    grid = grid or ProbabilityGrid.standard()
-    return tally_voxels(voxels, grid, names, layers, invalid=invalid, n_jobs=n_jobs)
-
-
-def tally_voxels(
-    voxels: Voxels,
-    grid: ProbabilityGrid,
-    raters: tuple[str, ...],
-    strata: tuple[str, ...] = ("0",),
-    *,
-    invalid: str = "raise",
-    n_jobs: int | None = None,
-) -> Tally:
-    """``tally`` of voxels that were checked already."""
-    cells, refused = count_voxels(voxels, grid, n_jobs)
-    if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
-    return Tally(grid, raters, strata, cells, refused)
-
-
-class RunningTally:
-    """The tally of voxels that come in parts, such as the slabs of an image; it is that of all at once.
-
-    Parameters
-    ----------
-    grid : ProbabilityGrid
-    raters : tuple of str
-        Names of the raters of every part.
-    invalid : {"raise", "drop"}, default="raise"
-        As for ``tally``.
-    """
-
-    def __init__(self, grid: ProbabilityGrid, raters: tuple[str, ...], *, invalid: str = "raise") -> None:
-        self._grid, self._raters, self._invalid = grid, raters, invalid
-        self._counts = VoxelCounts(grid, len(raters))
-
-    def add(self, voxels: Voxels) -> None:
-        """Count a part; ValueError where it holds what is no probability and ``invalid`` is "raise"."""
-        before = self._counts.refused
-        self._counts.add(voxels)
-        refused = self._counts.refused - before
-        if refused and self._invalid == "raise":
-            refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
-
-    def tally(self) -> Tally:
-        """All that was counted so far."""
-        return Tally(self._grid, self._raters, ("0",), self._counts.cells(), self._counts.refused)
-
-
 @lru_cache(maxsize=16)
 def _shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
     """One grid for all tallies that are read: its tables are made once."""
     return ProbabilityGrid(mantissa_bits, edges)
-
-
-def _narrow(column: IntArray) -> NDArray[Any]:
-    """The smallest integer type that holds the column, to keep files small."""
-    return column.astype(np.min_scalar_type(int(column.max(initial=0))))
 
 
 def _short(value: object) -> str:

@@ -1,32 +1,34 @@
-"""The rows of a tally: occupied cells in one order, which is what makes merging exact and equality meaningful."""
+"""The table of counts that a tally is: its occupied cells in one order, which makes merging exact and equality meaningful."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Cells"]
+__all__ = ["Cells", "narrow"]
 
 IntArray = NDArray[np.int64]
 MERGED_AT_ONCE = 16
+_LARGEST = np.iinfo(np.int64).max
 
 
 class Cells(NamedTuple):
-    """Columns of equal length: how many voxels share a stratum, a bin and the raters who answered and who marked them.
+    """Columns of equal length: how many voxels share a stratum, a bin, the raters who answered and those who marked them.
 
     Attributes
     ----------
     stratum, bin : ndarray of shape (n_cells,), int64
     present, marked : ndarray of shape (n_cells,), int64
-        Bit masks: bit r is rater r.
+        The raters who answered and those who marked the voxel, as bit masks: bit r is rater r.
     voxels : ndarray of shape (n_cells,), int64
-        How many.
-    excess : ndarray of shape (n_cells,), int64
-        Sum over the voxels of how far their probability lies above the foot of its bin, in the bin's unit.
+        Number of voxels in the cell.
+    offset_sum : ndarray of shape (n_cells,), int64
+        Sum of the voxels' offsets from the anchor of their bin (see ``mrcalib.grid``), in the bin's unit: with the number of
+        voxels it gives the sum of their probabilities.
     """
 
     stratum: IntArray
@@ -34,11 +36,11 @@ class Cells(NamedTuple):
     present: IntArray
     marked: IntArray
     voxels: IntArray
-    excess: IntArray
+    offset_sum: IntArray
 
     @classmethod
     def of(cls, *columns: ArrayLike) -> Cells:
-        """Cells in ascending order of (stratum, bin, present, marked), those that are equal added up."""
+        """Cells in ascending order of (stratum, bin, present, marked); voxels and offsets of equal cells are added up."""
         names = [np.asarray(c, dtype=np.int64) for c in columns[:4]]
         sums = [np.asarray(c, dtype=np.int64) for c in columns[4:]]
         order = _ascending(names)
@@ -46,12 +48,12 @@ class Cells(NamedTuple):
             names = [c[order] for c in names]
             starts = np.flatnonzero(np.append(True, np.any([np.diff(c) != 0 for c in names], axis=0)))
             names = [c[starts] for c in names]
-            sums = [np.add.reduceat(c[order], starts) for c in sums]
+            sums = [_add_up(c[order], starts) for c in sums]
         return cls.in_order(*names, *sums)
 
     @classmethod
     def in_order(cls, *columns: IntArray) -> Cells:
-        """Cells that are different and in ascending order already."""
+        """Cells from columns that are in ascending order and without repetition already."""
         for column in columns:
             column.flags.writeable = False
         return cls(*columns)
@@ -64,7 +66,7 @@ class Cells(NamedTuple):
 
     @classmethod
     def merge(cls, parts: Sequence[Cells]) -> Cells:
-        """The cells of all parts, each of which is in order already; a few at a time, so that little memory is taken."""
+        """The cells of all parts together; a few parts are merged at a time, so that little memory is taken."""
         occupied = [part for part in parts if part.bin.size]
         while len(occupied) > MERGED_AT_ONCE:
             starts = range(0, len(occupied), MERGED_AT_ONCE)
@@ -82,8 +84,30 @@ class Cells(NamedTuple):
         return all(np.array_equal(mine, theirs) for mine, theirs in zip(self, other, strict=True))
 
 
+def narrow(column: IntArray) -> NDArray[Any]:
+    """A column without negative numbers in the smallest integer type that holds it, for files and messages."""
+    return column.astype(np.min_scalar_type(int(column.max(initial=0))))
+
+
+def _add_up(column: IntArray, starts: NDArray[np.intp]) -> IntArray:
+    """Sums of the runs of ``column`` that begin at ``starts``; OverflowError where int64 cannot hold one."""
+    sums = np.add.reduceat(column, starts)
+    # Seldom can a sum wrap around at all; then sums in floating point, which cannot, tell whether one did.
+    if (
+        int(column.max()) > _LARGEST // column.size
+        and np.add.reduceat(column.astype(np.float64), starts).max() >= 2.0**63
+    ):
+        msg = "There are more voxels than a tally can count; was one tally added to itself again and again?"
+        raise OverflowError(msg)
+    return sums
+
+
 def _ascending(names: Sequence[IntArray]) -> NDArray[np.intp]:
-    """The order of rows by the first name, then by the next; parts that are in order already are merged in one go."""
+    """The order of rows by the first name, then by the next, and so on.
+
+    Names are joined to one whole number where that fits into 62 bits. A stable sort of whole numbers then merges parts that
+    are in order already, as those of a merge are, in one pass.
+    """
     spans = [int(name.max(initial=0)) + 1 for name in names]
     if prod(spans) >= 1 << 62 or any(name.min(initial=0) < 0 for name in names):
         return np.lexsort(names[::-1])

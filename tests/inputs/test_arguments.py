@@ -1,0 +1,69 @@
+"""Arguments that are not arrays: the same words and the same limits wherever they are checked."""
+
+import numpy as np
+import pytest
+
+from mrcalib.inputs import (
+    check_choice,
+    check_count,
+    check_groups,
+    check_labels,
+    check_number,
+    check_spacing,
+    check_voxel_volume,
+)
+
+
+@pytest.mark.parametrize("value", [1, np.int64(3), 250])
+def test_counts_are_whole_numbers(value):
+    assert check_count("n_bins", value) == value
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 0, -1, 1.0, 2.5, np.nan, "3", None])
+def test_other_things_are_no_counts(value):
+    with pytest.raises(ValueError, match="n_bins must be a whole number of at least 1"):
+        check_count("n_bins", value)
+
+
+@pytest.mark.parametrize("value", [np.nan, 2, -0.1, True, "0.5", None, 1 + 0j, [0.5]])
+def test_numbers_lie_in_their_range(value):
+    with pytest.raises(ValueError, match="threshold must be a number from 0 to 1"):
+        check_number("threshold", value, 0, 1)
+
+
+def test_spacing_and_volume_are_positive_and_finite():
+    assert check_spacing(np.array([1, 2], np.float32), 2) == (1.0, 2.0)
+    assert check_voxel_volume(np.float32(0.5)) == 0.5
+    for bad in ([np.inf], [np.nan], [0], [-1], [True], ["1"], [], None, 3.0, [[1, 2]]):
+        with pytest.raises(ValueError, match="spacing must be"):
+            check_spacing(bad)
+    with pytest.raises(ValueError, match="each of 3 axes"):
+        check_spacing([1, 2], 3)
+    for bad in (0, -1, np.inf, np.nan, True, None, "1", 1j):
+        with pytest.raises(ValueError, match="voxel_volume must be"):
+            check_voxel_volume(bad)
+
+
+@pytest.mark.parametrize("bad", [0, [], [1, 0], True, 1.0, "1", np.nan])
+def test_labels_are_whole_numbers_other_than_the_background(bad):
+    with pytest.raises(ValueError, match="positive must be the whole-number labels"):
+        check_labels(bad)
+
+
+MASKED = np.ma.masked_array([1, 2], [0, 1])
+
+
+@pytest.mark.parametrize("groups", [["a", None], [1.0, np.nan], np.array(["2020", "NaT"], "M8[Y]"), MASKED])
+def test_groups_without_a_label_are_refused(groups):
+    with pytest.raises(ValueError, match="groups must not be missing; 1 of 2"):
+        check_groups(groups)
+
+
+def test_groups_may_be_words_and_numbers():
+    assert check_groups(["a", "b"]).tolist() == ["a", "b"]
+    assert check_groups(np.array([1, 2])).tolist() == [1, 2]
+
+
+def test_a_choice_is_one_of_the_list():
+    with pytest.raises(ValueError, match="tie must be one of 'a', 'b'; got 'c'"):
+        check_choice("tie", "c", ["a", "b"])
