@@ -13,7 +13,7 @@ from mrcalib.calibrators._partition import Partition
 from mrcalib.calibrators._second_pass import Reader, count_pieces, look_into, two_points
 from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, bit_masks, refuse_probs
+from mrcalib.inputs import Voxels, bit_masks
 from mrcalib.responses import PooledResponses
 from mrcalib.tallies import Tally
 
@@ -154,6 +154,6 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
             for row, values in enumerate((here, here * p, voted, voted * p)):
                 sums[row, r] += np.bincount(b, values, grid.n_bins)
     if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+        voxels.refuse_probs(refused)
     used = np.flatnonzero(sums[0].any(axis=0))
     return Source(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros=n_zeros)

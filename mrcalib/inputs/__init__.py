@@ -14,11 +14,10 @@ from mrcalib.inputs.arguments import (
     check_spacing,
     check_voxel_volume,
 )
-from mrcalib.inputs.arrays import as_array, check_probs
+from mrcalib.inputs.arrays import TOLERANCE, as_array, check_probs, refuse_classes
 from mrcalib.inputs.cases import InputCase, split_cases
 from mrcalib.inputs.chunks import CHUNK, Chunk, Order, Voxels, bit_masks
 from mrcalib.inputs.classes import (
-    TOLERANCE,
     Classes,
     against_rest,
     named_classes,
@@ -28,7 +27,7 @@ from mrcalib.inputs.classes import (
     split_labels,
 )
 from mrcalib.inputs.messages import of_case, refuse_labels, refuse_probs
-from mrcalib.inputs.raters import MAX_RATERS, split_raters
+from mrcalib.inputs.raters import MAX_RATERS, names_of_raters, split_missing, split_raters
 from mrcalib.inputs.voxels import check_voxels, responses_by_chunk, voxel_responses
 
 __all__ = [
@@ -54,7 +53,9 @@ __all__ = [
     "check_voxel_volume",
     "check_voxels",
     "named_classes",
+    "names_of_raters",
     "of_case",
+    "refuse_classes",
     "refuse_labels",
     "refuse_probs",
     "require_exclusive",
@@ -63,6 +64,7 @@ __all__ = [
     "split_cases",
     "split_channels",
     "split_labels",
+    "split_missing",
     "split_raters",
     "voxel_responses",
 ]
