@@ -238,7 +238,7 @@ class PiecewiseLinearMap(CalibrationMap):
 
     @cached_property
     def _single_tables(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32], FloatArray]:
-        """The tables of the kernel for float32: the line of each key, the segment at which its walk begins, and the segments."""
+        """The tables of the kernel for float32: the line of each key, the segment at which its walk begins, the segments."""
         from mrcalib._kernels.interpolation import anchors_of_single_keys
 
         anchors = anchors_of_single_keys()
