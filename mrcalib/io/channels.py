@@ -1,16 +1,14 @@
 """From the channels of a multi-class image to the one image that is calibrated: the foreground's."""
 
 import warnings
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcalib.io.volume import Volume
+from mrcalib.options import Merge
 
-__all__ = ["Merge", "extremes", "foreground_of", "from_logits", "inverse_logit", "require_logits", "single"]
-
-Merge = Literal["sum", "max"]
+__all__ = ["extremes", "foreground_of", "from_logits", "inverse_logit", "require_logits", "single"]
 
 
 def foreground_of(volume: Volume, foreground: tuple[int, ...] | None, name: str, merge: Merge = "sum") -> Volume:

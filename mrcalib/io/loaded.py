@@ -2,114 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.channels import Merge
 from mrcalib.io.geometry import Geometry
-from mrcalib.io.pooling import Pooling
+from mrcalib.options import LoadOptions
 
 __all__ = ["DEFAULT_OPTIONS", "LoadOptions", "LoadedCase"]
-
-_CHOICES = {
-    "pooling": ("mean", "logit-mean"),
-    "values": ("probabilities", "logits"),
-    "merge": ("sum", "max"),
-    "outside": ("ignore", "zero"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How a case is read.
-
-    Parameters
-    ----------
-    pooling : {"mean", "logit-mean"}
-        Ensemble members: mean of the probabilities, or sigmoid of the mean logit (probabilities clipped by 2**-24).
-    foreground : tuple of int or None
-        Channels of a multi-class probability file that make up the foreground. None: channel 1 of two.
-    positive : tuple of int or None
-        Labels that count as foreground in the raters' masks. None: masks must hold only 0 and 1.
-    check_agreement : bool
-        Refuse a rater who agrees with the others only after a flip or a shift.
-    weights : tuple of float or None
-        A positive weight for each ensemble member, in the order of `Case.members`. None weighs all alike.
-    values : {"probabilities", "logits"}
-        What the members store. Logits become probabilities: by the softmax over the channels of exclusive classes
-        (``merge="sum"``), else by the sigmoid.
-    merge : {"sum", "max"}
-        Several channels of `foreground`: the sum, of exclusive classes; or the largest, of regions that may overlap or
-        nest (nnU-Net's region-based training).
-    coarse_threshold : float
-        In [0, 1): where a coarse probability map is above it, the region of interest begins.
-    margin_mm : float
-        By how much the coarse segmentation is dilated into the region of interest.
-    outside : {"ignore", "zero"}
-        Voxels outside the region of interest: they do not count, and keep their probabilities; or their probabilities
-        become exactly 0 and they count like all others, as where a two-stage segmenter does not look.
-
-    Raises
-    ------
-    ValueError
-        If an option is not one of its choices or out of range, or `foreground` or `positive` is an empty tuple.
-
-    Examples
-    --------
-    >>> LoadOptions(margin_mm=20.0, outside="zero").to_dict()["margin_mm"]
-    20.0
-    """
-
-    pooling: Pooling = "mean"
-    foreground: tuple[int, ...] | None = None
-    positive: tuple[int, ...] | None = None
-    check_agreement: bool = True
-    weights: tuple[float, ...] | None = None
-    values: Literal["probabilities", "logits"] = "probabilities"
-    merge: Merge = "sum"
-    coarse_threshold: float = 0.5
-    margin_mm: float = 0.0
-    outside: Literal["ignore", "zero"] = "ignore"
-
-    def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                msg = f"{name} must be {' or '.join(map(repr, choices))}; got {getattr(self, name)!r}."
-                raise ValueError(msg)
-        if not 0 <= self.coarse_threshold < 1:
-            msg = f"coarse_threshold must lie in [0, 1); got {self.coarse_threshold!r}."
-            raise ValueError(msg)
-        if not (isfinite(self.margin_mm) and self.margin_mm >= 0):
-            msg = f"margin_mm must be a finite number of at least 0; got {self.margin_mm!r}."
-            raise ValueError(msg)
-        if self.weights is not None:
-            object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
-            if not self.weights or not all(isfinite(weight) and weight > 0 for weight in self.weights):
-                msg = (
-                    f"weights must be positive numbers; got {self.weights}. Leave a member out rather than weigh it 0."
-                )
-                raise ValueError(msg)
-        for name, chosen in (("foreground", self.foreground), ("positive", self.positive)):
-            if chosen == ():
-                msg = f"{name} must name at least one value, or be None; got an empty tuple."
-                raise ValueError(msg)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What makes the probabilities of a case, as JSON values; how masks are read is left out."""
-        return {
-            "pooling": self.pooling,
-            "weights": None if self.weights is None else list(self.weights),
-            "values": self.values,
-            "foreground": None if self.foreground is None else list(self.foreground),
-            "merge": self.merge,
-            "coarse_threshold": self.coarse_threshold,
-            "margin_mm": self.margin_mm,
-            "outside": self.outside,
-        }
-
 
 DEFAULT_OPTIONS = LoadOptions()
 

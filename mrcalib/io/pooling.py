@@ -1,14 +1,14 @@
 """One probability from the members of an ensemble."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CLIP", "Pooling", "pool"]
+from mrcalib.options import Pooling
 
-Pooling = Literal["mean", "logit-mean"]
+__all__ = ["CLIP", "pool"]
+
 
 CLIP = 2.0**-24
 """Probabilities are clipped to [CLIP, 1 - CLIP] before logits are taken: the last float32 below 1 is 1 - 2**-24."""

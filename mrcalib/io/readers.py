@@ -7,11 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcalib.io import arrays, itk, nifti, nnunet, png
-from mrcalib.io.channels import Merge, foreground_of, from_logits, single
+from mrcalib.io.channels import foreground_of, from_logits, single
 from mrcalib.io.files import require_file
 from mrcalib.io.masks import as_labels
 from mrcalib.io.stored import StoredVoxels
 from mrcalib.io.volume import Volume
+from mrcalib.options import Merge
 
 __all__ = [
     "SUFFIXES",

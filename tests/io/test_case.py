@@ -172,7 +172,7 @@ def test_malformed_cases_are_refused_at_once():
 def test_malformed_options_are_refused_at_once():
     with pytest.raises(ValueError, match="must be 'mean' or 'logit-mean'; got 'median'"):
         LoadOptions(pooling="median")
-    with pytest.raises(ValueError, match="positive must name at least one value"):
+    with pytest.raises(ValueError, match="positive must be whole numbers"):
         LoadOptions(positive=())
-    with pytest.raises(ValueError, match="foreground must name at least one value"):
+    with pytest.raises(ValueError, match="foreground must be whole numbers"):
         LoadOptions(foreground=())
