@@ -11,11 +11,12 @@ from mrcalib.inputs.arguments import (
     check_labels,
     check_n_bins,
     check_number,
+    check_positive,
     check_spacing,
     check_voxel_volume,
 )
-from mrcalib.inputs.arrays import TOLERANCE, as_array, check_probs, refuse_classes
-from mrcalib.inputs.cases import InputCase, split_cases
+from mrcalib.inputs.arrays import TOLERANCE, as_array, check_probs, is_array, refuse_classes
+from mrcalib.inputs.cases import InputCase, case_items, split_cases
 from mrcalib.inputs.chunks import CHUNK, Chunk, Order, Voxels, bit_masks
 from mrcalib.inputs.classes import (
     Classes,
@@ -28,7 +29,7 @@ from mrcalib.inputs.classes import (
 )
 from mrcalib.inputs.messages import of_case, refuse_labels, refuse_probs
 from mrcalib.inputs.raters import MAX_RATERS, names_of_raters, split_missing, split_raters
-from mrcalib.inputs.voxels import check_voxels, responses_by_chunk, voxel_responses
+from mrcalib.inputs.voxels import check_masks, check_roi, check_voxels, responses_by_chunk, voxel_responses
 
 __all__ = [
     "CHUNK",
@@ -42,16 +43,21 @@ __all__ = [
     "against_rest",
     "as_array",
     "bit_masks",
+    "case_items",
     "check_choice",
     "check_count",
     "check_groups",
     "check_labels",
+    "check_masks",
     "check_n_bins",
     "check_number",
+    "check_positive",
     "check_probs",
+    "check_roi",
     "check_spacing",
     "check_voxel_volume",
     "check_voxels",
+    "is_array",
     "named_classes",
     "names_of_raters",
     "of_case",

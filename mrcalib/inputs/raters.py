@@ -208,13 +208,13 @@ def _axis_alone(stack: Shape) -> int:
 
     Raters first is what ``np.stack`` of masks gives, and images are seldom shorter than there are raters. So an array has its
     raters first if that axis is the shorter of the two. Longer than 30 it cannot count raters; then the last one does, if it is
-    short. Between the two, either may be meant.
+    short. Between the two, either may be meant; an axis of one entry is not what several raters are fused along.
     """
     if len(stack) < 2:
         msg = f"raters must be a stack or a list of masks; got shape {stack}. One mask alone is [mask]."
         raise ValueError(msg)
     first, last = stack[0], stack[-1]
-    if first <= MAX_RATERS and (first < last or first <= 1):
+    if first <= MAX_RATERS and (first < last or min(first, last) <= 1):
         return 0
     if first > MAX_RATERS and last <= FEW:
         return -1

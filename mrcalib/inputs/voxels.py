@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs.arguments import check_labels, check_voxel_volume
+from mrcalib.inputs.arguments import check_labels, check_positive
 from mrcalib.inputs.arrays import as_array, check_probs, refuse_classes, voxel_shapes
 from mrcalib.inputs.chunks import Order, Voxels, bit_masks
 from mrcalib.inputs.messages import of_case
-from mrcalib.inputs.raters import SAMPLE, is_list_of_masks, split_raters
+from mrcalib.inputs.raters import SAMPLE, is_list_of_masks, names_of_raters, split_raters
 from mrcalib.responses import Responses
 
-__all__ = ["check_voxels", "responses_by_chunk", "voxel_responses"]
+__all__ = ["check_masks", "check_roi", "check_voxels", "responses_by_chunk", "voxel_responses"]
 
 
 def check_voxels(
@@ -100,7 +100,7 @@ def check_voxels(
     def flat(name: str, value: ArrayLike | None) -> NDArray[Any] | None:
         return None if value is None else _beside(name, value, p.shape, case).ravel(order=order)
 
-    inside = _check_roi(flat("roi", roi), case)
+    inside = None if roi is None else check_roi(roi, p.shape, case).ravel(order=order)
     if hidden is not np.ma.nomask and np.any(hidden):
         shown = ~hidden.ravel(order=order)
         inside = shown if inside is None else inside & shown
@@ -114,16 +114,66 @@ def check_voxels(
         _check_weight(flat("sample_weight", sample_weight)),
         case,
         order,
-        names or tuple(map(str, range(max(1, len(masks))))),
+        names or names_of_raters(raters, max(1, len(masks))),
         arguments,
     )
 
 
-def _beside(name: str, values: ArrayLike, shape: tuple[int, ...], case: str | None) -> NDArray[Any]:
+def check_masks(
+    raters: Any, *, rater_axis: int | None = None, positive: int | Sequence[int] | None = None
+) -> tuple[Voxels, tuple[int, ...]]:
+    """Check raters' masks without probabilities, as label fusion takes them, and lay them out flat.
+
+    Parameters
+    ----------
+    raters, rater_axis
+        As `split_raters` takes them where there are no probabilities.
+    positive : int or sequence of int, optional
+        Label values that mark the structure, where masks do not hold 0 and 1 only.
+
+    Returns
+    -------
+    voxels : Voxels
+        Their probabilities are 0 everywhere.
+    shape : tuple of int
+        Of a mask.
+    """
+    masks = split_raters(raters, None, rater_axis)
+    present = [mask for mask in masks if mask is not None]
+    shape = present[0].shape
+    order: Order = "F" if all(mask.flags.f_contiguous and not mask.flags.c_contiguous for mask in present) else "C"
+    flat = tuple(None if mask is None else mask.ravel(order=order) for mask in masks)
+    nothing = np.broadcast_to(np.float32(0), (present[0].size,))
+    voxels = Voxels(
+        nothing,
+        flat,
+        check_labels(positive),
+        None,
+        None,
+        None,
+        None,
+        None,
+        order,
+        names_of_raters(raters, len(masks)),
+        frozenset(["positive"]),
+    )
+    return voxels, shape
+
+
+def check_roi(
+    roi: ArrayLike, shape: tuple[int, ...], case: str | None = None, *, of: str = "probs"
+) -> NDArray[np.bool_]:
+    """A region of interest as truth values, of the ``shape`` of the voxels that it is for; ``of`` names them in the error."""
+    return _check_roi(_beside("roi", roi, shape, case, of=of), case)
+
+
+def _beside(
+    name: str, values: ArrayLike, shape: tuple[int, ...], case: str | None, *, of: str = "probs"
+) -> NDArray[Any]:
     """An array of one number a voxel."""
     array: NDArray[Any] = np.ma.getdata(as_array(values))
     if array.shape not in voxel_shapes(shape):
-        msg = f"{name} must have the shape of probs, {shape}; got {array.shape}{of_case(case)}."
+        msg = f"{name} must have the shape of {of}, {shape}; got {array.shape}{of_case(case)}."
         raise ValueError(msg)
     if array.dtype.kind not in "biuf":
         msg = f"{name} must hold numbers; got {array.dtype}{of_case(case)}."
@@ -131,11 +181,11 @@ def _beside(name: str, values: ArrayLike, shape: tuple[int, ...], case: str | No
     return array
 
 
-def _check_roi(inside: NDArray[Any] | None, case: str | None) -> NDArray[np.bool_] | None:
-    if inside is not None and inside.dtype != np.bool_ and not np.isin(np.unique(inside), (0, 1)).all():
+def _check_roi(inside: NDArray[Any], case: str | None) -> NDArray[np.bool_]:
+    if inside.dtype != np.bool_ and not np.isin(np.unique(inside), (0, 1)).all():
         msg = f"roi must hold 0 and 1 only{of_case(case)}; got {inside.dtype} values up to {inside.max():g}; pass roi > 0."
         raise ValueError(msg)
-    return None if inside is None else inside.astype(bool, copy=False)
+    return inside.astype(bool, copy=False)
 
 
 def _check_strata(strata: NDArray[Any] | None, case: str | None) -> NDArray[np.uint8] | None:
@@ -201,7 +251,7 @@ def responses_by_chunk(
     ValueError
         If probabilities are NaN or outside [0, 1], or masks hold other values than 0 and 1; or as `check_voxels`.
     """
-    return _rows(check_voxels(probs, raters, **options), check_voxel_volume(voxel_volume))
+    return _rows(check_voxels(probs, raters, **options), check_positive("voxel_volume", voxel_volume))
 
 
 def _rows(voxels: Voxels, voxel_volume: float) -> Iterator[Responses]:
@@ -223,7 +273,7 @@ def _rows(voxels: Voxels, voxel_volume: float) -> Iterator[Responses]:
 def voxel_responses(probs: ArrayLike, raters: Any, *, voxel_volume: float = 1.0, **options: Any) -> Responses:
     """All rows of `responses_by_chunk` together, about 50 bytes a voxel; for statistics that need them at once."""
     voxels = check_voxels(probs, raters, **options)
-    volume = check_voxel_volume(voxel_volume)
+    volume = check_positive("voxel_volume", voxel_volume)
     parts = list(_rows(voxels, volume))
     if not parts:
         none, bits = np.empty(0), None if voxels.soft is not None else np.empty(0, np.int64)
