@@ -282,7 +282,7 @@ class PooledResponses:
     def over_raters(self, sums: FloatArray, rater_weight: FloatArray | None = None) -> FloatArray:
         """``sums`` (n_raters, n_bins) added over raters, with their weights.
 
-        One rater of weight 1 is taken as it is, which is exact. BLAS is avoided: its threads would keep processors busy afterwards.
+        One rater of weight 1 is taken as it is, which is exact. BLAS is avoided: its threads keep processors busy afterwards.
         """
         included = None if rater_weight is None else rater_weight.nonzero()[0]
         total: FloatArray
