@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from data import Sample, read_detections
 
-from mrcalib.boxes import Boxes, DetectionImage
+from mrcalib.detection import Boxes, DetectionImage
 from mrcalib.detection import LabelSamplingEnsemble, RaterSpecificEnsemble
 from mrcalib.metrics import average_precision
 
