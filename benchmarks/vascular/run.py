@@ -221,7 +221,7 @@ def draw_grazing(path):
     figure.suptitle("Blue-grey: vessel. Red: tumour, over 120° of each vessel's circumference.", fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    return answer
+    return angles
 
 
 def disc(row, column, radius, size):
@@ -275,7 +275,7 @@ def draw(path):
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    return answer
+    return contact
 
 
 def table(results):
