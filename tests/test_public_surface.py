@@ -151,9 +151,9 @@ def test_importing_it_loads_nothing_heavy(room):
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("room", ["mrcalib.calibrators", "mrcalib.metrics", "mrcalib.plots", "mrcalib.study"])
-def test_matplotlib_and_file_formats_wait_until_they_are_used(room):
+def test_matplotlib_and_file_formats_wait_until_they_are_used():
     heavy = ("matplotlib", "nibabel", "SimpleITK")
-    code = f"import sys, {room}; print(*(m for m in {heavy} if m in sys.modules))"
+    rooms = "mrcalib.calibrators, mrcalib.metrics, mrcalib.plots, mrcalib.study"
+    code = f"import sys, {rooms}; print(*(m for m in {heavy} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

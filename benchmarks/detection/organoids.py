@@ -86,8 +86,8 @@ def by_size(world: World, sizes: Sequence[int], n_resamples: int) -> tuple[pd.Da
         for metric, lse in scores["LSE"].items():
             rse = scores["RSE"][metric]
             low, high = np.quantile(lse.samples - rse.samples, [0.025, 0.975])
-            told = {"metric": metric, "size": size, "lse_minus_rse": float(lse) - float(rse), "low": low, "high": high}
-            differences.append(told)
+            row = {"metric": metric, "size": size, "lse_minus_rse": float(lse) - float(rse), "low": low, "high": high}
+            differences.append(row)
     return pd.DataFrame(rows), pd.DataFrame(differences)
 
 
@@ -133,14 +133,14 @@ def after_calibration(world: World, n_resamples: int, seed: int = 0) -> tuple[pd
             scores = scores_of(world.test, _like(found, fused), n_resamples, floor=0.0)
             rows.append({"ensemble": kind, "calibration": name} | row_of(scores))
             samples[kind, name] = scores
-    told = [
+    summary = [
         _difference(metric, (f"LSE, {name}", scores), (f"RSE, {other}", samples["RSE", other]))
         for (kind, name), scores in samples.items()
         for other in dict.fromkeys(("none", name))
         for metric in ("d_ece_0.5", "multi_rater_d_ece", "map")
         if kind == "LSE"
     ]
-    return pd.DataFrame(rows), pd.DataFrame(told)
+    return pd.DataFrame(rows), pd.DataFrame(summary)
 
 
 def _like(found: Found, fused: Found) -> Found:
@@ -165,8 +165,8 @@ def _difference(
 ) -> dict[str, str | float]:
     a, b = one[1][metric], other[1][metric]
     low, high = np.quantile(a.samples - b.samples, [0.025, 0.975])
-    told = {"metric": metric, "one": one[0], "other": other[0]}
-    return told | {"difference": float(a) - float(b), "low": low, "high": high}
+    row = {"metric": metric, "one": one[0], "other": other[0]}
+    return row | {"difference": float(a) - float(b), "low": low, "high": high}
 
 
 def curves(world: World) -> pd.DataFrame:
@@ -177,8 +177,8 @@ def curves(world: World) -> pd.DataFrame:
         for threshold in (0.5, 0.75):
             score = detection_calibration(images, bins=10, iou_threshold=threshold, score_floor=FLOOR)
             bins = score.curve
-            told = {"low": bins.edges[:-1], "high": bins.edges[1:], "count": bins.count}
-            table = pd.DataFrame(told | {"confidence": bins.mean_prob, "precision": bins.response})
+            row = {"low": bins.edges[:-1], "high": bins.edges[1:], "count": bins.count}
+            table = pd.DataFrame(row | {"confidence": bins.mean_prob, "precision": bins.response})
             rows.append(table.assign(ensemble=kind, iou=threshold))
     return pd.concat(rows, ignore_index=True)
 

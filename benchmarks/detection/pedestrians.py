@@ -145,5 +145,5 @@ def curve(images: Sequence[DetectionImage]) -> pd.DataFrame:
         scores.append(np.round(7 * score).astype(int))
         true.append(mask)
     table = pd.DataFrame({"annotators": np.concatenate(scores), "expert_has_it": np.concatenate(true)})
-    told = table.groupby("annotators")["expert_has_it"].agg(["size", "mean"]).reset_index()
-    return told.rename(columns={"size": "boxes", "mean": "expert_has_it"})
+    agreed = table.groupby("annotators")["expert_has_it"].agg(["size", "mean"]).reset_index()
+    return agreed.rename(columns={"size": "boxes", "mean": "expert_has_it"})

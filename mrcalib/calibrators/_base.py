@@ -366,7 +366,14 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._remember_columns(probs, reset=not hasattr(self, "_seen"))
         probs, raters = self._to_probs(probs), self._to_raters(raters)
         voxels = check_voxels(
-            probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, positive=positive, soft=soft
+            probs,
+            raters,
+            roi=roi,
+            rater_axis=rater_axis,
+            sample_weight=sample_weight,
+            positive=positive,
+            soft=soft,
+            arguments=("roi", "positive", "soft", "invalid"),
         )
         if voxels.n_voxels == 0:
             msg = "There is nothing to fit: probs is empty."
@@ -376,7 +383,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(msg)
         voxels = self._with_case_weight(voxels, np.shape(probs), groups, case_weight)
         grid = grid or self._grid()
-        names = tuple(str(r) for r in range(voxels.n_raters))
+        names = voxels.rater_names
         counts = None
         if self._counts_votes() and voxels.soft is not None:
             msg = f"{type(self).__name__} counts votes and needs each rater's mask; got one averaged (soft) target."

@@ -12,7 +12,7 @@ from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._partition import Partition
 from mrcalib.calibrators._second_pass import Reader, count_pieces, look_into, two_points
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, bit_masks, refuse_probs
+from mrcalib.inputs import Voxels, bit_masks
 from mrcalib.responses import PooledResponses
 from mrcalib.tallies import VoteCounts
 
@@ -148,6 +148,6 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
             for row, values in enumerate((here, here * p, voted, voted * p)):
                 sums[row, r] += np.bincount(b, values, grid.n_bins)
     if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+        voxels.refuse_probs(refused)
     used = np.flatnonzero(sums[0].any(axis=0))
     return Source(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros=n_zeros)
