@@ -18,7 +18,7 @@ BOTH = np.ma.masked_array(np.where(UNKNOWN & (P < 0.4), np.nan, MASKS), UNKNOWN 
 
 
 @pytest.mark.parametrize(
-    "raters", [MASKED, BOTH, list(NAN), list(MASKED), list(BOTH), dict(zip("abc", MASKED, strict=True))]
+    "raters", [MASKED, BOTH, list(NAN), list(MASKED), list(BOTH), dict(zip("012", MASKED, strict=True))]
 )
 @pytest.mark.parametrize(
     "statistic",
