@@ -32,5 +32,7 @@ def test_rooms_below_offer_the_names_of_detection_without_importing_it():
     import mrcalib.plots
     from mrcalib.detection import plots
 
-    assert all(getattr(mrcalib.metrics, name) is getattr(mrcalib.detection, name) for name in mrcalib.metrics._DETECTION)
+    assert all(
+        getattr(mrcalib.metrics, name) is getattr(mrcalib.detection, name) for name in mrcalib.metrics._DETECTION
+    )
     assert all(getattr(mrcalib.plots, name) is getattr(plots, name) for name in plots.__all__)
