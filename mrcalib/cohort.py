@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._files import file_stem, is_unfinished
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_groups, check_voxel_volume
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies import Tally, VoteCounts
@@ -91,8 +92,9 @@ class Cohort:
         for part in tallies[1:]:
             tallies[0]._check_mergeable(part)
         ids = tuple(map(str, self.ids)) or tuple(map(str, range(n)))
+        check_groups(list(self.groups))
         groups = tuple(map(str, self.groups)) or ids
-        volume = tuple(map(float, self.voxel_volume)) or (1.0,) * n
+        volume = tuple(check_voxel_volume(volume) for volume in self.voxel_volume) or (1.0,) * n
         for what, values in (("ids", ids), ("groups", groups), ("voxel_volume", volume)):
             if len(values) != n:
                 msg = f"{what} must have one entry for each of the {n} cases; got {len(values)}."
