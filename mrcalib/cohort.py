@@ -126,8 +126,10 @@ class Cohort:
         return self._sizes[1].copy()
 
     @cached_property
-    def _sizes(self) -> NDArray[np.int64]:
-        return np.array([[part.n_voxels, part.n_zeros] for part in self.tallies], dtype=np.int64).T
+    def _sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Voxels of each case, and those of them at 0."""
+        n_voxels = np.array([part.n_voxels for part in self.tallies], dtype=np.int64)
+        return n_voxels, np.array([part.n_zeros for part in self.tallies], dtype=np.int64)
 
     @property
     def grid(self) -> ProbabilityGrid:
