@@ -89,7 +89,7 @@ class Cohort:
             names.update(dict.fromkeys(part.raters))
         tallies = tuple(part.with_raters(tuple(names)) for part in self.tallies)
         for part in tallies[1:]:
-            tallies[0]._check_mergeable(part)
+            tallies[0].check_mergeable(part)
         ids = tuple(map(str, self.ids)) or tuple(map(str, range(n)))
         groups = tuple(map(str, self.groups)) or ids
         volume = tuple(map(float, self.voxel_volume)) or (1.0,) * n
