@@ -19,8 +19,7 @@ from ensemble import FLOOR, Found, best, found_in, images_of, pool
 from evaluate import RATERS, TRUTH, row_of, scores_of
 
 import mrcalib
-from mrcalib.boxes import DetectionImage, match
-from mrcalib.detection import detection_cohort
+from mrcalib.detection import DetectionImage, detection_cohort, match
 from mrcalib.metrics import DetectionScore, detection_calibration, rater_agreement
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 import mrcalib
-from mrcalib.boxes import Boxes, DetectionImage, votes
-from mrcalib.detection import LabelSamplingEnsemble, detection_cohort
-from mrcalib.io.boxes import detection_images, read_box_csv
+from mrcalib.detection import Boxes, DetectionImage, LabelSamplingEnsemble, detection_cohort, votes
+from mrcalib.detection.files import detection_images, read_box_csv
 from mrcalib.metrics import average_precision, detection_calibration, rater_agreement
 
 EXPERT = "gt"
