@@ -10,7 +10,7 @@ import pytest
 
 from mrcalib import Case, Cohort, ProbabilityGrid, tally, tally_cases
 from mrcalib.io import LoadOptions
-from mrcalib.scale import reading_of, slabs, tally_case
+from mrcalib.scale import reading_of, tally_case
 
 
 def volume(seed):

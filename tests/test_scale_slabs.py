@@ -8,10 +8,9 @@ import pytest
 
 from mrcalib import Case, ProbabilityGrid, tally, tally_cases
 from mrcalib.exceptions import GeometryError
-from mrcalib.io import LoadOptions, fingerprint, slabs
-from mrcalib.scale import slabs as tallying
+from mrcalib.io import LoadOptions, slabs, sources
 from mrcalib.scale import tally_case
-from mrcalib.scale.slabs import tally_files
+from mrcalib.scale.one_case import tally_files
 
 SHAPE = (9, 6, 11)
 SUFFIXES = (".nii.gz", ".nii", ".npy", ".npz")

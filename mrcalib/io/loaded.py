@@ -1,117 +1,28 @@
-"""A case in memory, and the choices made on the way there."""
+"""Cases in memory: each is the one slab that is the whole case, with all that was checked on the way."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.channels import Merge
+from mrcalib.io.classes import ImageClass
 from mrcalib.io.geometry import Geometry
-from mrcalib.io.pooling import Pooling
+from mrcalib.io.options import DEFAULT_OPTIONS, LoadOptions
+from mrcalib.io.slabs import OpenCase, Slab, open_case
+from mrcalib.io.sources import Sources
 
-__all__ = ["DEFAULT_OPTIONS", "LoadOptions", "LoadedCase"]
-
-_CHOICES = {
-    "pooling": ("mean", "logit-mean"),
-    "values": ("probabilities", "logits"),
-    "merge": ("sum", "max"),
-    "outside": ("ignore", "zero"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How a case is read.
-
-    Parameters
-    ----------
-    pooling : {"mean", "logit-mean"}
-        Ensemble members: mean of the probabilities, or sigmoid of the mean logit (probabilities clipped by 2**-24).
-    foreground : tuple of int or None
-        Channels of a multi-class probability file that make up the foreground. None: channel 1 of two.
-    positive : tuple of int or None
-        Labels that count as foreground in the raters' masks. None: masks must hold only 0 and 1.
-    check_agreement : bool
-        Refuse a rater who agrees with the others only after a flip or a shift.
-    weights : tuple of float or None
-        A positive weight for each ensemble member, in the order of `Case.members`. None weighs all alike.
-    values : {"probabilities", "logits"}
-        What the members store. Logits become probabilities: by the softmax over the channels of exclusive classes
-        (``merge="sum"``), else by the sigmoid.
-    merge : {"sum", "max"}
-        Several channels of `foreground`: the sum, of exclusive classes; or the largest, of regions that may overlap or
-        nest (nnU-Net's region-based training).
-    coarse_threshold : float
-        In [0, 1): where a coarse probability map is above it, the region of interest begins.
-    margin_mm : float
-        By how much the coarse segmentation is dilated into the region of interest.
-    outside : {"ignore", "zero"}
-        Voxels outside the region of interest: they do not count, and keep their probabilities; or their probabilities
-        become exactly 0 and they count like all others, as where a two-stage segmenter does not look.
-
-    Raises
-    ------
-    ValueError
-        If an option is not one of its choices or out of range, or `foreground` or `positive` is an empty tuple.
-
-    Examples
-    --------
-    >>> LoadOptions(margin_mm=20.0, outside="zero").to_dict()["margin_mm"]
-    20.0
-    """
-
-    pooling: Pooling = "mean"
-    foreground: tuple[int, ...] | None = None
-    positive: tuple[int, ...] | None = None
-    check_agreement: bool = True
-    weights: tuple[float, ...] | None = None
-    values: Literal["probabilities", "logits"] = "probabilities"
-    merge: Merge = "sum"
-    coarse_threshold: float = 0.5
-    margin_mm: float = 0.0
-    outside: Literal["ignore", "zero"] = "ignore"
-
-    def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                msg = f"{name} must be {' or '.join(map(repr, choices))}; got {getattr(self, name)!r}."
-                raise ValueError(msg)
-        if not 0 <= self.coarse_threshold < 1:
-            msg = f"coarse_threshold must lie in [0, 1); got {self.coarse_threshold!r}."
-            raise ValueError(msg)
-        if not (isfinite(self.margin_mm) and self.margin_mm >= 0):
-            msg = f"margin_mm must be a finite number of at least 0; got {self.margin_mm!r}."
-            raise ValueError(msg)
-        if self.weights is not None:
-            object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
-            if not self.weights or not all(isfinite(weight) and weight > 0 for weight in self.weights):
-                msg = (
-                    f"weights must be positive numbers; got {self.weights}. Leave a member out rather than weigh it 0."
-                )
-                raise ValueError(msg)
-        for name, chosen in (("foreground", self.foreground), ("positive", self.positive)):
-            if chosen == ():
-                msg = f"{name} must name at least one value, or be None; got an empty tuple."
-                raise ValueError(msg)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What makes the probabilities of a case, as JSON values; how masks are read is left out."""
-        return {
-            "pooling": self.pooling,
-            "weights": None if self.weights is None else list(self.weights),
-            "values": self.values,
-            "foreground": None if self.foreground is None else list(self.foreground),
-            "merge": self.merge,
-            "coarse_threshold": self.coarse_threshold,
-            "margin_mm": self.margin_mm,
-            "outside": self.outside,
-        }
-
-
-DEFAULT_OPTIONS = LoadOptions()
+__all__ = [
+    "LoadedAnnotations",
+    "LoadedCase",
+    "LoadedClasses",
+    "load_annotations",
+    "load_case",
+    "load_classes",
+    "require_classes",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,3 +93,137 @@ class LoadedCase:
         if self.region is not None and self.roi is None:
             calibrated = np.where(self.region, calibrated, calibrated.dtype.type(0))
         return calibrated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedAnnotations:
+    """The masks of a case in memory, on one voxel grid.
+
+    Attributes
+    ----------
+    id : str
+    raters : tuple of (ndarray of shape S, uint8) or None
+        Votes 0 or 1; None is a missing rater, an empty mask is not.
+    rater_names : tuple of str
+        In the order of `raters`.
+    geometry : Geometry or None
+        None if no mask has a header.
+    spacing : tuple of float or None
+        Voxel edges in mm, from the header or from `Annotations.spacing`.
+    """
+
+    id: str
+    raters: tuple[npt.NDArray[np.uint8] | None, ...]
+    rater_names: tuple[str, ...]
+    geometry: Geometry | None
+    spacing: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedClasses:
+    """A case with several classes in memory, on one voxel grid.
+
+    Parameters
+    ----------
+    classes : tuple of ImageClass
+        In the order of ``probs``.
+    probs : ndarray of shape (n_classes, *S), float
+        Each class's probability, pooled by itself; the background is not among them.
+    labels : tuple of (ndarray of shape S, int) or None
+        The raters' label maps; None is a missing rater.
+    case : LoadedCase
+        The rest of it, and the first class against the rest.
+    """
+
+    classes: tuple[ImageClass, ...]
+    probs: npt.NDArray[np.floating]
+    labels: tuple[npt.NDArray[np.integer] | None, ...]
+    case: LoadedCase
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Where the voxels lie."""
+        return self.case.geometry
+
+
+def load_case(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedCase:
+    """A case in memory; see `Case.load`."""
+    with open_case(case, options) as opened:
+        return _loaded(opened, opened.whole())
+
+
+def load_annotations(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedAnnotations:
+    """The masks of a case in memory; see `Annotations.load`."""
+    with open_case(case, options) as opened:
+        votes = tuple(None if mask is None else mask[0] for mask in opened.whole().raters)
+        return LoadedAnnotations(case.id, votes, opened.rater_names, opened.geometry, opened.spacing)
+
+
+def load_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> LoadedClasses:
+    """All classes of a case in memory, read in one pass; each is what reading it against the rest alone gives.
+
+    Parameters
+    ----------
+    case : Case
+        Its probabilities have a channel for each class. Logits (``values="logits"``) are taken as those of a softmax.
+    classes : sequence of ImageClass
+        Label and channel of each; with different names, labels and channels.
+    options : LoadOptions
+        As for `Case.load`; ``foreground`` and ``positive`` are set for each class.
+
+    Returns
+    -------
+    LoadedClasses
+
+    Raises
+    ------
+    FileNotFoundError, GeometryError
+        As `Case.load`.
+    ValueError
+        As `Case.load`; if probabilities have no channels, too few, or ones that do not sum to 1; if a mask holds a label that
+        no class names; if two classes share a name, a label or a channel; or if ``merge="max"`` says that the channels are
+        regions.
+    """
+    with open_case(case, options, classes=classes) as opened:
+        slab = opened.whole()
+        labels = tuple(None if votes is None else _labels(votes, classes) for votes in slab.raters)
+        return LoadedClasses(tuple(classes), slab.probs, labels, _loaded(opened, slab))
+
+
+def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> None:
+    """Read a case slab by slab to refuse what `load_classes` refuses, but for raters who do not agree.
+
+    Raises
+    ------
+    FileNotFoundError, GeometryError, ValueError
+        As `load_classes`.
+    """
+    with open_case(case, options, classes=classes) as opened:
+        for _ in opened.slabs(overlaps=False):
+            pass
+
+
+def _labels(votes: npt.NDArray[np.uint8], classes: Sequence[ImageClass]) -> npt.NDArray[np.integer]:
+    """The label map that the votes for each class were made of."""
+    total = votes[0].astype(np.int32) * classes[0].label
+    for one, mask in zip(classes[1:], votes[1:], strict=True):
+        np.add(total, mask.astype(np.int32) * one.label, out=total)
+    return total
+
+
+def _loaded(opened: OpenCase, slab: Slab) -> LoadedCase:
+    return LoadedCase(
+        id=opened.id,
+        group=opened.group,
+        probs=slab.probs[0],
+        raters=tuple(None if mask is None else mask[0] for mask in slab.raters),
+        rater_names=opened.rater_names,
+        roi=slab.roi,
+        geometry=opened.geometry,
+        voxel_volume_ml=opened.voxel_volume_ml,
+        vessels=slab.vessels,
+        spacing=opened.spacing,
+        region=slab.region,
+        roi_recall=opened.roi_recall,
+        rater_recalls=opened.rater_recalls,
+    )

@@ -151,10 +151,10 @@ def test_flat_images_have_regions_too():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pooling": "median"}, "pooling must be 'mean' or 'logit-mean'; got 'median'"),
-        ({"outside": "calibrated"}, "outside must be 'ignore' or 'zero'"),
-        ({"values": "scores"}, "values must be 'probabilities' or 'logits'"),
-        ({"merge": "mean"}, "merge must be 'sum' or 'max'"),
+        ({"pooling": "median"}, "pooling must be one of 'mean', 'logit-mean'; got 'median'"),
+        ({"outside": "calibrated"}, "outside must be one of 'ignore', 'zero'"),
+        ({"values": "scores"}, "values must be one of 'probabilities', 'logits'"),
+        ({"merge": "mean"}, "merge must be one of 'sum', 'max'"),
         ({"coarse_threshold": 1.0}, r"coarse_threshold must lie in \[0, 1\)"),
         ({"margin_mm": -1.0}, "margin_mm must be a finite number of at least 0"),
         ({"margin_mm": float("inf")}, "margin_mm must be"),
