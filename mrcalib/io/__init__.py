@@ -29,12 +29,12 @@ from mrcalib.io.layouts import (
 )
 from mrcalib.io.loaded import LoadedAnnotations, LoadedCase, LoadedClasses, load_classes, require_classes
 from mrcalib.io.manifest import read_annotations, read_manifest, write_manifest
-from mrcalib.io.options import LoadOptions
 from mrcalib.io.patterns import discover, discover_annotations
 from mrcalib.io.readers import read_labels, read_probability, read_volume
 from mrcalib.io.slabs import OpenCase, Slab
 from mrcalib.io.sources import Source
 from mrcalib.io.writers import write_labels, write_probability, write_slabs
+from mrcalib.options import LoadOptions
 
 __all__ = [
     "FORMATS",

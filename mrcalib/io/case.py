@@ -12,9 +12,9 @@ import numpy.typing as npt
 from mrcalib.inputs import check_spacing
 from mrcalib.io.classes import ImageClass
 from mrcalib.io.loaded import LoadedAnnotations, LoadedCase, load_annotations, load_case
-from mrcalib.io.options import DEFAULT_OPTIONS, LoadOptions
 from mrcalib.io.slabs import OpenCase, open_case
 from mrcalib.io.sources import Source, fingerprint, is_path
+from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
 __all__ = ["Annotations", "Case"]
 

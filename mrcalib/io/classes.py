@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mrcalib.io.options import DEFAULT_OPTIONS, LoadOptions
+from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
 __all__ = ["ImageClass", "check_classes"]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from mrcalib.io.classes import ImageClass
 from mrcalib.io.geometry import Geometry
-from mrcalib.io.options import DEFAULT_OPTIONS, LoadOptions
 from mrcalib.io.slabs import OpenCase, Slab, open_case
 from mrcalib.io.sources import Sources
+from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
 __all__ = [
     "LoadedAnnotations",

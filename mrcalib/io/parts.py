@@ -17,9 +17,9 @@ from mrcalib.io.formats.nifti import image_of
 from mrcalib.io.geometry import Geometry
 from mrcalib.io.image import Box, Image, Order, Volume, in_memory, whole_box
 from mrcalib.io.masks import LabelReader, VoteReader, single_channel
-from mrcalib.io.options import LoadOptions
 from mrcalib.io.probabilities import ForegroundReader, require_real
 from mrcalib.io.sources import Source, is_path
+from mrcalib.options import LoadOptions
 
 __all__ = ["LabelPart", "MemberPart", "Part", "VotePart", "bounding_box", "box_of", "open_masks", "open_source"]
 
@@ -266,7 +266,10 @@ class MemberPart(_ByClass):
         self._reader.finish()
 
 
-_CHANNELS = "Say which axis counts channels, for example channel_axis=0 (LoadOptions; --channel-axis 0), or save one channel a file."
+_CHANNELS = (
+    "If one axis counts channels, say which, for example channel_axis=0 (LoadOptions; --channel-axis 0); else save one "
+    "channel a file."
+)
 _RATERS = (
     "If one axis counts raters, say which, for example rater_axis=0 (LoadOptions; --rater-axis 0); else save one mask a "
     "rater, with labels and not one channel a class."

@@ -12,11 +12,9 @@ import numpy.typing as npt
 from mrcalib.inputs import TOLERANCE
 from mrcalib.io.image import Volume
 from mrcalib.io.masks import stacked
+from mrcalib.options import Merge, Pooling
 
-__all__ = ["CLIP", "ForegroundReader", "Merge", "Pooling", "foreground_of", "pool", "require_real", "sums_to_one"]
-
-Merge = Literal["sum", "max"]
-Pooling = Literal["mean", "logit-mean"]
+__all__ = ["CLIP", "ForegroundReader", "foreground_of", "pool", "require_real", "sums_to_one"]
 
 CLIP = 2.0**-24
 """Probabilities are clipped to [CLIP, 1 - CLIP] before logits are taken: the last float32 below 1 is 1 - 2**-24."""

@@ -9,9 +9,8 @@ from typing import Literal
 from mrcalib.io.formats import open_image
 from mrcalib.io.image import Volume, in_memory
 from mrcalib.io.masks import as_labels, single_channel
-from mrcalib.io.options import LoadOptions
 from mrcalib.io.parts import MemberPart
-from mrcalib.io.probabilities import Merge
+from mrcalib.options import LoadOptions, Merge
 
 __all__ = ["read_labels", "read_probability", "read_volume"]
 

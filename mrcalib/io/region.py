@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.options import LoadOptions
+from mrcalib.options import LoadOptions
 from mrcalib.roi import high_recall_roi
 
 __all__ = ["Recall", "region_of"]

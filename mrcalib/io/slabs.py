@@ -21,11 +21,11 @@ from mrcalib.io.classes import ImageClass, check_classes
 from mrcalib.io.geometry import TOLERANCE, CommonGrid, Geometry
 from mrcalib.io.image import Box, Image, Order, in_memory, whole_box
 from mrcalib.io.masks import single_channel
-from mrcalib.io.options import LoadOptions
 from mrcalib.io.parts import LabelPart, MemberPart, Part, VotePart, bounding_box, box_of, open_masks, open_source
 from mrcalib.io.probabilities import foreground_of, pool
 from mrcalib.io.region import Recall, region_of
 from mrcalib.io.sources import Source, Sources, fingerprint, in_case, is_path, name_of, refuse_beside_header
+from mrcalib.options import LoadOptions
 
 __all__ = ["SLAB", "OpenCase", "Slab", "open_case"]
 

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mrcalib._files import file_stem
-from mrcalib.grid import ProbabilityGrid
+from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.io import Case, LoadOptions
 from mrcalib.io.sources import is_path
 from mrcalib.scale._cluster import Scheduler
 from mrcalib.scale._cluster import cluster as a_cluster
 from mrcalib.scale._tasks import each_on_cluster
-from mrcalib.scale._wire import Columns, packed, shared_grid, unpacked
 from mrcalib.scale.one_case import Classes, TalliedCase, tally_or_load
-from mrcalib.tallies import Tally
+from mrcalib.tallies import Cells, Columns, Tally
 
 __all__ = ["at_absolute_paths", "tally_on_cluster"]
 
@@ -98,13 +97,13 @@ def _tally_and_pack(
         case, checkpoints, shared_grid(*grid), options, invalid=invalid, n_jobs=1, classes=classes
     )
     first = done.tallies[0]
-    counted = tuple((packed(part.cells), part.refused) for part in done.tallies)
+    counted = tuple((part.cells.narrowed(), part.refused) for part in done.tallies)
     return _Packed(counted, first.raters, first.strata, done.voxel_volume, done.recall), status
 
 
 def _unpacked(found: _Packed, grid: ProbabilityGrid) -> TalliedCase:
     tallies = tuple(
-        Tally(grid, found.raters, found.strata, unpacked(columns), refused) for columns, refused in found.counted
+        Tally(grid, found.raters, found.strata, Cells.widened(columns), refused) for columns, refused in found.counted
     )
     return TalliedCase(tallies, found.voxel_volume, found.recall)
 

@@ -24,6 +24,8 @@ from mrcalib.tallies import RunningTally, Tally, tally
 __all__ = ["Classes", "TalliedCase", "tally_files", "tally_or_load"]
 
 Classes = Sequence[ImageClass] | None
+_ARGUMENTS = ("roi", "positive", "invalid")
+"""What the functions that read cases take, as errors may name it."""
 
 
 class TalliedCase(NamedTuple):
@@ -95,7 +97,9 @@ def _by_slabs(opened: OpenCase, grid: ProbabilityGrid, invalid: str, n_threads: 
     for slab in opened.slabs(n_jobs=n_threads, overlaps=not all_counted):
         for place, counts in enumerate(running):
             masks = [None if mask is None else mask[place] for mask in slab.raters]
-            counts.add(check_voxels(slab.probs[place], masks, roi=slab.roi, soft=False, case=opened.id))
+            counts.add(
+                check_voxels(slab.probs[place], masks, roi=slab.roi, soft=False, case=opened.id, arguments=_ARGUMENTS)
+            )
             if counts.refused and invalid == "raise":
                 return None
     tallies = tuple(counts.tally() for counts in running)
@@ -191,7 +195,7 @@ def _kept(case: Case, kept: dict[Path, str], inputs: str, options: LoadOptions) 
 
 def _cache_key(options: LoadOptions, grid: ProbabilityGrid, invalid: str) -> str:
     """What counts depend on besides the files."""
-    return "|".join([options.cache_key(), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)])
+    return "|".join([options.counts_key(), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)])
 
 
 def _hash(fingerprint_of_case: str, key: str) -> str:
@@ -206,7 +210,7 @@ def _refuse_probs(case: Case, options: LoadOptions, classes: Classes) -> None:
         for slab in opened.slabs():
             for values, probs in zip(found, slab.probs, strict=True):
                 values.add((probs if slab.roi is None else probs[slab.roi]).astype(np.float32, copy=False))
-    next(values for values in found if values.n_wrong).refuse(case.id)
+    next(values for values in found if values.n_wrong).refuse(case.id, arguments=_ARGUMENTS)
 
 
 def _shared(counted: Tally) -> NDArray[np.int64]:

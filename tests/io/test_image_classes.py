@@ -86,7 +86,9 @@ def test_logits_become_the_softmax(tmp_path):
 
 
 def test_a_label_that_no_class_names_is_refused(case):
-    with pytest.raises(ValueError, match=r"Case 'A', rater '1' \(.*\): it holds 3, which no class names .*pancreas=1, kidney=2"):
+    with pytest.raises(
+        ValueError, match=r"Case 'A', rater '1' \(.*\): it holds 3, which no class names .*pancreas=1, kidney=2"
+    ):
         load_classes(case, ORGANS[:2])
 
 
@@ -110,9 +112,9 @@ def test_files_and_arrays_without_channels_are_refused(tmp_path):
     with pytest.raises(ValueError, match="has one channel only"):
         require_classes(Case("B", single, {}), ORGANS)
     np.save(tmp_path / "bare.npy", softmax())
-    with pytest.raises(ValueError, match="Say which axis counts channels, for example channel_axis=0"):
+    with pytest.raises(ValueError, match="counts channels, say which, for example channel_axis=0"):
         require_classes(Case("B", tmp_path / "bare.npy", {}), ORGANS)
-    with pytest.raises(ValueError, match="has one channel only; .*channel_axis=0"):
+    with pytest.raises(ValueError, match=r"has one channel only; .*channel_axis=0"):
         require_classes(Case("B", softmax()[..., 0], {}), ORGANS)
 
 

@@ -151,16 +151,16 @@ def test_flat_images_have_regions_too():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pooling": "median"}, "pooling must be one of 'mean', 'logit-mean'; got 'median'"),
-        ({"outside": "calibrated"}, "outside must be one of 'ignore', 'zero'"),
-        ({"values": "scores"}, "values must be one of 'probabilities', 'logits'"),
-        ({"merge": "mean"}, "merge must be one of 'sum', 'max'"),
-        ({"coarse_threshold": 1.0}, r"coarse_threshold must lie in \[0, 1\)"),
-        ({"margin_mm": -1.0}, "margin_mm must be a finite number of at least 0"),
+        ({"pooling": "median"}, "pooling must be 'mean' or 'logit-mean'; got 'median'"),
+        ({"outside": "calibrated"}, "outside must be 'ignore' or 'zero'"),
+        ({"values": "scores"}, "values must be 'probabilities' or 'logits'"),
+        ({"merge": "mean"}, "merge must be 'sum' or 'max'"),
+        ({"coarse_threshold": 1.0}, "coarse_threshold must be a number of at least 0 and below 1"),
+        ({"margin_mm": -1.0}, "margin_mm must be a number of at least 0"),
         ({"margin_mm": float("inf")}, "margin_mm must be"),
-        ({"weights": ()}, "weights must be positive numbers"),
-        ({"weights": (1.0, 0.0)}, r"weights must be positive numbers; got \(1.0, 0.0\). Leave a member out"),
-        ({"weights": (1.0, float("nan"))}, "weights must be positive numbers"),
+        ({"weights": ()}, "weights must be numbers above 0"),
+        ({"weights": (1.0, 0.0)}, r"weights must be numbers above 0; got \(1.0, 0.0\). Leave a member out"),
+        ({"weights": (1.0, float("nan"))}, "weights must be numbers above 0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, words):
