@@ -89,7 +89,7 @@ class Cohort:
             names.update(dict.fromkeys(part.raters))
         tallies = tuple(part.with_raters(tuple(names)) for part in self.tallies)
         for part in tallies[1:]:
-            tallies[0]._check_mergeable(part)
+            tallies[0].check_mergeable(part)
         ids = tuple(map(str, self.ids)) or tuple(map(str, range(n)))
         groups = tuple(map(str, self.groups)) or ids
         volume = tuple(map(float, self.voxel_volume)) or (1.0,) * n
@@ -126,8 +126,10 @@ class Cohort:
         return self._sizes[1].copy()
 
     @cached_property
-    def _sizes(self) -> NDArray[np.int64]:
-        return np.array([[part.n_voxels, part.n_zeros] for part in self.tallies], dtype=np.int64).T
+    def _sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Voxels of each case, and those of them at 0."""
+        n_voxels = np.array([part.n_voxels for part in self.tallies], dtype=np.int64)
+        return n_voxels, np.array([part.n_zeros for part in self.tallies], dtype=np.int64)
 
     @property
     def grid(self) -> ProbabilityGrid:

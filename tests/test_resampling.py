@@ -218,7 +218,7 @@ def test_a_value_with_a_quicker_way_is_asked_for_it_where_there_are_more_rows_th
             return statistics.sum(axis=-1)
 
         def of_weights(self, statistics):
-            return lambda counts: -(counts @ statistics.sum(axis=-1))  # told apart by its sign
+            return lambda counts: -(counts @ statistics.sum(axis=-1))  # known by its sign
 
     statistics = np.array([[1.0, 2.0], [3.0, 4.0]])
     assert weighted_values(Total(), statistics, np.eye(2)[:1]).tolist() == [3.0]

@@ -69,8 +69,8 @@ def majority_ece(*, strict: bool, n_bins: int = 15) -> Metric:
         label = (twice > responses.answers if strict else twice >= responses.answers).astype(np.float64)
         return binned.statistics(replace(responses, answers=np.ones(label.size), votes=label))
 
-    told = ">" if strict else ">="
-    return replace(binned, name=f"majority_ece_{told}", label=f"ECE, label k {told} K/2", statistics=statistics)
+    relation = ">" if strict else ">="
+    return replace(binned, name=f"majority_ece_{relation}", label=f"ECE, label k {relation} K/2", statistics=statistics)
 
 
 def metrics() -> list[Metric]:
@@ -139,8 +139,8 @@ def main() -> None:
         print(f"\n{name}: {study.description}\n{study.table('pooled').to_string(float_format='%.5f')}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     pd.concat(found).to_csv(options.out / "posthoc.csv", index=False, float_format="%.6g")
-    told = {"mrcalib": mrcalib, "numpy": np, "scipy": scipy, "scikit-learn": sklearn, "pandas": pd}
-    versions = ", ".join(f"{name} {module.__version__}" for name, module in told.items())
+    modules = {"mrcalib": mrcalib, "numpy": np, "scipy": scipy, "scikit-learn": sklearn, "pandas": pd}
+    versions = ", ".join(f"{name} {module.__version__}" for name, module in modules.items())
     print("\n".join(described), f"\nPython {platform.python_version()}, {versions}; seed {options.seed}")
 
 

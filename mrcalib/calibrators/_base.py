@@ -373,7 +373,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             sample_weight=sample_weight,
             positive=positive,
             soft=soft,
-            arguments=("roi", "positive", "soft", "invalid"),
+            arguments=("roi", "rater_axis", "positive", "soft", "invalid"),
         )
         if voxels.n_voxels == 0:
             msg = "There is nothing to fit: probs is empty."

@@ -41,8 +41,8 @@ def check_n_bins(n_bins: object, minimum: int = 1) -> int:
     return check_count("n_bins", n_bins, minimum)
 
 
-def check_number(name: str, value: object, low: float, high: float) -> float:
-    """``value`` as a float; ValueError unless it is a number from ``low`` to ``high``, and no truth value.
+def check_number(name: str, value: object, low: float, high: float = np.inf, *, finite: bool = True) -> float:
+    """``value`` as a float; ValueError unless it is a number from ``low`` to ``high``, and finite if it must be.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def check_number(name: str, value: object, low: float, high: float) -> float:
     """
     numbers = _numbers([value])
     found = np.nan if numbers is None else numbers[0]
-    if not low <= found <= high:  # not so for NaN either
+    if not low <= found <= high or (finite and np.isinf(found)):  # NaN is not within any bounds
         where = f"of at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
         msg = f"{name} must be a number {where}; got {value!r}."
         raise ValueError(msg)

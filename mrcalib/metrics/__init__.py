@@ -4,9 +4,12 @@ Functions take arrays, (probs, raters); a `Metric` takes responses, of voxels or
 studies or resampling. The probability of a voxel is that of foreground.
 """
 
-from mrcalib.metrics._detections import DetectionScore
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 from mrcalib.metrics._metric import Metric
-from mrcalib.metrics.average_precision import average_precision, average_recall, lrp
 from mrcalib.metrics.calibration import (
     average_calibration_error,
     ece_metric,
@@ -33,7 +36,6 @@ from mrcalib.metrics.counts import (
     rps_metric,
 )
 from mrcalib.metrics.curve_metric import reliability_metric
-from mrcalib.metrics.detection import detection_calibration, detection_ece, laece0
 from mrcalib.metrics.multiclass import multiclass_report
 from mrcalib.metrics.ordinal import binomial_count_probs, count_readout, orc_labels, ranked_probability_score
 from mrcalib.metrics.overlap import (
@@ -47,7 +49,6 @@ from mrcalib.metrics.overlap import (
 from mrcalib.metrics.pairs import multirater
 from mrcalib.metrics.proper import brier_metric, brier_score, log_loss, log_loss_metric
 from mrcalib.metrics.ranking import auc, auc_metric
-from mrcalib.metrics.rater_agreement import RaterAgreement, rater_agreement
 from mrcalib.metrics.reliability import ReliabilityCurve, reliability_curve
 from mrcalib.metrics.vascular import PlaneContact, VascularInvasion, vascular_contact, vascular_invasion
 from mrcalib.metrics.volume import (
@@ -59,6 +60,19 @@ from mrcalib.metrics.volume import (
     volume_error,
     volume_error_metric,
 )
+
+_DETECTION = (
+    "DetectionScore",
+    "RaterAgreement",
+    "average_precision",
+    "average_recall",
+    "detection_calibration",
+    "detection_ece",
+    "laece0",
+    "lrp",
+    "rater_agreement",
+)
+"""What ``mrcalib.detection`` defines, and is found here too."""
 
 __all__ = [
     "CorpDecomposition",
@@ -125,3 +139,10 @@ __all__ = [
     "vote_interval",
     "vote_interval_coverage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _DETECTION:
+        return getattr(importlib.import_module("mrcalib.detection"), name)
+    msg = f"module 'mrcalib.metrics' has no attribute {name!r}"
+    raise AttributeError(msg)

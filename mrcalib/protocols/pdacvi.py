@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, check_probs, check_voxels, voxel_responses
+from mrcalib.inputs import Voxels, check_probs, check_spacing, check_voxels, voxel_responses
 from mrcalib.metrics import ece_metric, gaussian_crps, threshold_dice_metric
 from mrcalib.protocols._box import Box, annotation_box, wraps
 from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion
@@ -145,7 +145,7 @@ def curvas_pdacvi(
     responses = _rows(p, raters, voxels)
 
     box = annotation_box(np.any(annotators, axis=0), clamp=not strict)
-    unit = 1.0 if spacing is None else math.prod(np.atleast_1d(np.asarray(spacing, dtype=np.float64)).tolist())
+    unit = 1.0 if spacing is None else math.prod(check_spacing(np.atleast_1d(spacing)))
     volumes = np.array([mask.sum() for mask in annotators], dtype=np.float64) * unit
     predicted, mean, std = float(p.sum()) * unit, float(volumes.mean()), float(volumes.std())
     invasion: dict[str, Any] = {"vi": None, "vi_detail": None}

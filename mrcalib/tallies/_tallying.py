@@ -91,7 +91,7 @@ def tally(
         positive=positive,
         soft=False,
         case=case,
-        arguments=("roi", "positive", "invalid"),
+        arguments=("roi", "rater_axis", "positive", "invalid"),
     )
     names = voxels.rater_names if rater_names is None else tuple(map(str, rater_names))
     if len(names) != voxels.n_raters or len(set(names)) != len(names):
