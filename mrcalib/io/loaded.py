@@ -193,6 +193,11 @@ def load_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOpti
 def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> None:
     """Read a case slab by slab to refuse what `load_classes` refuses, but for raters who do not agree.
 
+    Parameters
+    ----------
+    case, classes, options
+        As for `load_classes`.
+
     Raises
     ------
     FileNotFoundError, GeometryError, ValueError
