@@ -71,7 +71,7 @@ def hash_bytes(path: Path) -> None:
 
 def inflate(path: Path) -> None:
     """Read and inflate a file into one buffer: decompression alone."""
-    stored = open_stored(path)
+    stored = open_image(path)
     assert stored is not None
     buffer = memoryview(bytearray(1 << 18))
     left = stored.stored.itemsize * int(np.prod(stored.shape))
