@@ -11,18 +11,12 @@ from mrcalib.io.classes import ImageClass, LoadedClasses, load_classes, require_
 from mrcalib.io.geometry import Geometry
 from mrcalib.io.grand_challenge import write_metrics_json
 from mrcalib.io.layouts import (
-    AnnotatedImage,
     Defect,
     LayoutCase,
     LayoutFolder,
     LayoutInfo,
     layout_info,
-    read_annotated,
-    read_cocahis,
-    read_image_folder,
-    read_image_stack,
     read_layout,
-    read_longciu,
     recognise_layout,
     scan_layout,
 )
@@ -35,7 +29,6 @@ from mrcalib.io.volume import Source, Volume
 from mrcalib.io.writers import write_labels, write_probability, write_slabs
 
 __all__ = [
-    "AnnotatedImage",
     "Annotations",
     "Case",
     "Defect",
@@ -57,14 +50,9 @@ __all__ = [
     "discover_annotations",
     "layout_info",
     "load_classes",
-    "read_annotated",
     "read_annotations",
-    "read_cocahis",
-    "read_image_folder",
-    "read_image_stack",
     "read_labels",
     "read_layout",
-    "read_longciu",
     "read_manifest",
     "read_probability",
     "read_volume",
