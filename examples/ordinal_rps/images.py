@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
-from mrcalib.io.annotations import Annotations
+from mrcalib.io.case import Annotations
+from mrcalib.io.formats import require_file
 from mrcalib.io.geometry import Geometry, require_match
+from mrcalib.io.image import Volume
 from mrcalib.io.layouts.model import LayoutCase, LayoutFolder
 from mrcalib.io.patterns import find_by_case, natural
-from mrcalib.io.pictures import SUFFIXES, read_picture
 from mrcalib.io.readers import read_volume
-from mrcalib.io.volume import Volume
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,3 +226,36 @@ def _group(case: str, pattern: str | None) -> str:
         msg = f"group={pattern!r} must capture the patient in one group; case {case!r} does not fit."
         raise ValueError(msg)
     return str(match[1])
+
+
+def read_picture(path: Path) -> npt.NDArray[np.generic]:
+    """Read a picture as stored, of shape (rows, columns) or (rows, columns, 3).
+
+    Parameters
+    ----------
+    path : Path
+        Grey pictures stay grey; palettes and colours become red, green and blue, and transparency is dropped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If Pillow is not installed.
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        msg = f"Reading {path} needs Pillow: pip install pillow."
+        raise ImportError(msg) from error
+    require_file(path)
+    try:
+        with Image.open(path) as picture:
+            grey = picture.mode in ("1", "L") or picture.mode.startswith(("I", "F"))
+            data: npt.NDArray[np.generic] = np.asarray(picture if grey else picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        msg = f"{path} cannot be read as a picture: {error}. The file is damaged; export or copy it again."
+        raise ValueError(msg) from error
+    return data
