@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mrcalib.exceptions import GeometryError, SaturationWarning
     from mrcalib.grid import ProbabilityGrid
     from mrcalib.io import Case
+    from mrcalib.metrics import register_metric
     from mrcalib.persistence import load
     from mrcalib.scale import tally_cases
     from mrcalib.study import Study, compare
@@ -58,6 +59,7 @@ _HOME = {
     "TemperatureScalingCalibrator": "calibrators",
     "compare": "study",
     "load": "persistence",
+    "register_metric": "metrics",
     "tally": "tallies",
     "tally_cases": "scale",
 }
@@ -92,6 +94,7 @@ __all__ = [
     "metrics",
     "plots",
     "protocols",
+    "register_metric",
     "roi",
     "simulate",
     "tally",

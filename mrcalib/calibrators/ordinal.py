@@ -21,7 +21,7 @@ from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.exceptions import warn_caller
 from mrcalib.inputs import check_choice
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
-from mrcalib.metrics.ordinal import Readout, Tie, majority_threshold
+from mrcalib.metrics.counts import Readout, Tie, majority_threshold
 
 __all__ = ["OrdinalCalibrator"]
 

@@ -13,7 +13,7 @@ from mrcalib._kernels.boxes import match_in_order
 from mrcalib.boxes import Boxes, DetectionImage, match
 from mrcalib.boxes._matching import by_score, check_threshold
 from mrcalib.boxes._overlap import overlap_by_class
-from mrcalib.metrics._metric import FloatArray
+from mrcalib.metrics.base import FloatArray
 from mrcalib.metrics.reliability import ReliabilityCurve
 from mrcalib.resampling import bootstrap_counts, percentile_interval
 

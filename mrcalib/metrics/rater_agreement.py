@@ -14,7 +14,7 @@ from mrcalib.boxes import DetectionImage
 from mrcalib.boxes._matching import check_threshold
 from mrcalib.boxes._overlap import overlap_by_class
 from mrcalib.metrics._detections import listed
-from mrcalib.metrics._metric import FloatArray, ratio
+from mrcalib.metrics.base import FloatArray, ratio
 
 __all__ = ["RaterAgreement", "rater_agreement"]
 
