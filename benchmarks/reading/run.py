@@ -4,7 +4,7 @@
     python benchmarks/reading/run.py --cases 64 --shape 512 512 100 --keep /scratch/reading    # 36 GB of disk
 
 Every case is written as .nii.gz, .npz, .nii and .npy: a float32 map and five uint8 masks. Files are read once before
-anything is timed, so what is told is the cost with files in the page cache. Times are medians of the repetitions; each
+anything is timed, so what is reported is the cost with files in the page cache. Times are medians of the repetitions; each
 stage includes those before it, and "pipeline" is `mrcalib.tally_cases`.
 """
 

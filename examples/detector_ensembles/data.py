@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mrcalib.boxes import Boxes
-from mrcalib.io.boxes import BoxSet, ImageEntry, merge_boxes, read_coco, write_coco, write_coco_results
+from mrcalib.detection import Boxes
+from mrcalib.detection.files import BoxSet, ImageEntry, merge_boxes, read_coco, write_coco, write_coco_results
 from mrcalib.simulate import organoids
 
 CATEGORIES = {1: "organoid"}

@@ -150,9 +150,9 @@ def run(comparison, base, seeds, out, *, alpha=None, name=None):
         found = [comparison.on_test(s, resamples) for s in variants(settings, seed=range(seeds))]
         for key in found[0]:
             mean = means[strategy, *key] = Scores.mean([one[key] for one in found])
-            told = {"strategy": strategy, "readout": key[0], "posthoc": key[1]}
-            rows += [{**told, "seed": "mean", **row} for row in mean.rows()]
-            rows += [{**told, "seed": seed, **row} for seed, one in enumerate(found) for row in one[key].rows()]
+            labels = {"strategy": strategy, "readout": key[0], "posthoc": key[1]}
+            rows += [{**labels, "seed": "mean", **row} for row in mean.rows()]
+            rows += [{**labels, "seed": seed, **row} for seed, one in enumerate(found) for row in one[key].rows()]
         print(f"{strategy}: scored", flush=True)
     pd.DataFrame(rows).to_csv(out / "scores.csv", index=False, float_format="%.6g")
     differences(means).to_csv(out / "differences.csv", index=False, float_format="%.6g")

@@ -18,13 +18,12 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mrcalib.calibrators._case_sums import CaseSums
-from mrcalib.calibrators._source import Source, pool_weighted, voxels_at_zero
-from mrcalib.calibrators._vote_counts import CohortCounts, VoteCounts
+from mrcalib.calibrators._source import Source, pool_weighted
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, check_choice, check_voxels, voxel_responses
 from mrcalib.maps import CalibrationMap
-from mrcalib.tallies import Tally, tally_voxels
+from mrcalib.tallies import Tally, VoteCounts, tally_voxels
 
 if TYPE_CHECKING:
     from mrcalib.io import Case, LoadOptions
@@ -233,18 +232,14 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ) -> Source:
         """The sums of a cohort; ``voxels`` reads its cases again, given their weights."""
         weight = self._weights_of_cases(cohort, case_weight)
-        if (weight == 1).all():  # whole numbers add up without a table of all cases
-            pooled = Tally.sum(cohort.tallies).pooled()
-        else:
-            pooled = cohort.pooled_many(weight[np.newaxis], marked=self._tells_marked_apart())[0]
         return Source(
             cohort.tallies[0].grid,
-            pooled,
+            cohort.pooled(weight),
             float(cohort.n_voxels.sum()),
             None if voxels is None else partial(voxels, weight),
-            float(sum(voxels_at_zero(part) for part in cohort)),
+            float(cohort.n_zeros.sum()),
             CaseSums.of_cohort(cohort, weight) if self._tells_cases_apart() else None,
-            CohortCounts.of(cohort).weighted(weight) if self._counts_votes() else None,
+            cohort.vote_counts(weight) if self._counts_votes() else None,
         )
 
     def _weights_of_cases(self, cohort: Cohort, case_weight: str | ArrayLike | None = None) -> FloatArray:
@@ -252,7 +247,7 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         rule = self.case_weight if case_weight is None else case_weight
         size = cohort.n_voxels
         if self._keeps_zero():
-            size = size - np.array([voxels_at_zero(part) for part in cohort])
+            size = size - cohort.n_zeros
         return check_case_weight(rule, size)
 
     def _keeps_zero(self) -> bool:
@@ -371,7 +366,14 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._remember_columns(probs, reset=not hasattr(self, "_seen"))
         probs, raters = self._to_probs(probs), self._to_raters(raters)
         voxels = check_voxels(
-            probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, positive=positive, soft=soft
+            probs,
+            raters,
+            roi=roi,
+            rater_axis=rater_axis,
+            sample_weight=sample_weight,
+            positive=positive,
+            soft=soft,
+            arguments=("roi", "rater_axis", "positive", "soft", "invalid"),
         )
         if voxels.n_voxels == 0:
             msg = "There is nothing to fit: probs is empty."
@@ -381,14 +383,14 @@ class VoteCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(msg)
         voxels = self._with_case_weight(voxels, np.shape(probs), groups, case_weight)
         grid = grid or self._grid()
-        names = tuple(str(r) for r in range(voxels.n_raters))
+        names = voxels.rater_names
         counts = None
         if self._counts_votes() and voxels.soft is not None:
             msg = f"{type(self).__name__} counts votes and needs each rater's mask; got one averaged (soft) target."
             raise ValueError(msg)
         if voxels.soft is None and voxels.sample_weight is None:
             counted = tally_voxels(voxels, grid, names, invalid=invalid)
-            source = Source(grid, counted.pooled(), float(counted.n_voxels), n_zeros=float(voxels_at_zero(counted)))
+            source = Source(grid, counted.pooled(), float(counted.n_voxels), n_zeros=float(counted.n_zeros))
             counts = VoteCounts.of_cells(counted.cells) if self._counts_votes() else None
         else:
             source = pool_weighted(voxels, grid, invalid=invalid)

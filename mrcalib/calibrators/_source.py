@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._partition import Partition
 from mrcalib.calibrators._second_pass import Reader, count_pieces, look_into, two_points
-from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, bit_masks, refuse_probs
+from mrcalib.inputs import Voxels, bit_masks
 from mrcalib.responses import PooledResponses
-from mrcalib.tallies import Tally
+from mrcalib.tallies import VoteCounts
 
-__all__ = ["ZERO_BIN", "Source", "pool_weighted", "voxels_at_zero"]
+__all__ = ["ZERO_BIN", "Source", "pool_weighted"]
 
 FloatArray = NDArray[np.float64]
 Choice = Callable[[FloatArray, FloatArray], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
@@ -127,11 +126,6 @@ def _as_pooled(prob: FloatArray, *sums: FloatArray) -> PooledResponses:
     return PooledResponses(np.arange(order.size), *(values[np.newaxis, order] for values in sums))
 
 
-def voxels_at_zero(tally: Tally) -> int:
-    """How many voxels of a tally have probability 0."""
-    return int(tally.cells.voxels[tally.cells.bin == ZERO_BIN].sum())
-
-
 def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> Source:
     """Pooled sums and total weight in floating point, where weights or soft targets leave a tally's whole numbers."""
     n_voxels = n_zeros = 0.0
@@ -154,6 +148,6 @@ def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "rais
             for row, values in enumerate((here, here * p, voted, voted * p)):
                 sums[row, r] += np.bincount(b, values, grid.n_bins)
     if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+        voxels.refuse_probs(refused)
     used = np.flatnonzero(sums[0].any(axis=0))
     return Source(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros=n_zeros)

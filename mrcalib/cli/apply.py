@@ -137,12 +137,13 @@ class _Job:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate each case."""
-    import mrcalib
+    from mrcalib.calibrators import OneVsRestCalibrator
+    from mrcalib.persistence import load
 
     console: Console = args.console
-    calibrator = mrcalib.load(args.calibrator)
+    calibrator = load(args.calibrator)
     digest = hashlib.sha256(args.calibrator.read_bytes()).hexdigest()
-    if isinstance(calibrator, mrcalib.OneVsRestCalibrator):
+    if isinstance(calibrator, OneVsRestCalibrator):
         from mrcalib.cli._classes_apply import Tools, run_classes
 
         return run_classes(args, calibrator, digest, _cases(args), Tools(_files, _read_sidecar))

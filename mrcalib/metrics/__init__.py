@@ -24,8 +24,6 @@ from mrcalib.metrics.volume import gaussian_crps, volume_bias, volume_crps, volu
 from mrcalib.metrics.ranking import auc
 
 # isort: on
-from mrcalib.metrics._detections import DetectionScore
-from mrcalib.metrics.average_precision import average_precision, average_recall, lrp
 from mrcalib.metrics.base import Metric
 from mrcalib.metrics.catalogue import METRICS, default_metrics, get_metric, register_metric
 from mrcalib.metrics.count_calibration import (
@@ -44,12 +42,23 @@ from mrcalib.metrics.counts import (
     count_responses,
     orc_labels,
 )
-from mrcalib.metrics.detection import detection_calibration, detection_ece, laece0
 from mrcalib.metrics.multiclass import multiclass_report
 from mrcalib.metrics.pairs import multirater
-from mrcalib.metrics.rater_agreement import RaterAgreement, rater_agreement
 from mrcalib.metrics.reliability import ReliabilityCurve, reliability_curve
 from mrcalib.metrics.vascular import PlaneContact, VascularInvasion, vascular_contact, vascular_invasion
+
+_DETECTION = (
+    "DetectionScore",
+    "RaterAgreement",
+    "average_precision",
+    "average_recall",
+    "detection_calibration",
+    "detection_ece",
+    "laece0",
+    "lrp",
+    "rater_agreement",
+)
+"""What ``mrcalib.detection`` defines, and is found here too."""
 
 __all__ = [
     "METRICS",
@@ -129,6 +138,8 @@ _FACTORIES = {  # of the version before: functions that made the metric of the f
 
 
 def __getattr__(name: str) -> Any:
+    if name in _DETECTION:
+        return getattr(importlib.import_module("mrcalib.detection"), name)
     if name not in _FACTORIES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

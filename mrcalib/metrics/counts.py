@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._thinning import thinned
 from mrcalib.inputs import MAX_RATERS, Voxels, as_array, bit_masks, check_choice, check_probs, check_voxels
 from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.responses import Responses
+from mrcalib.tallies import thinned
 
 __all__ = [
     "Readout",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, check_probs, check_voxels, voxel_responses
+from mrcalib.inputs import Voxels, check_probs, check_spacing, check_voxels, voxel_responses
 from mrcalib.metrics import expected_calibration_error, gaussian_crps, mean_rater_ece, multirater_ece, threshold_dice
 from mrcalib.protocols._box import Box, annotation_box, wraps
 from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion
@@ -136,7 +136,7 @@ def curvas_pdacvi(
     """
     p = np.ascontiguousarray(check_probs(probs))
     p = p.astype(np.float32) if p.dtype == np.float16 else p
-    voxels = check_voxels(p, raters, soft=False)
+    voxels = check_voxels(p, raters, soft=False, arguments=())
     if voxels.n_voxels == 0:
         msg = f"There is no voxel to score: probs have the shape {p.shape}."
         raise ValueError(msg)
@@ -145,7 +145,7 @@ def curvas_pdacvi(
     responses = _rows(p, raters, voxels)
 
     box = annotation_box(np.any(annotators, axis=0), clamp=not strict)
-    unit = 1.0 if spacing is None else math.prod(np.atleast_1d(np.asarray(spacing, dtype=np.float64)).tolist())
+    unit = 1.0 if spacing is None else math.prod(check_spacing(np.atleast_1d(spacing)))
     volumes = np.array([mask.sum() for mask in annotators], dtype=np.float64) * unit
     predicted, mean, std = float(p.sum()) * unit, float(volumes.mean()), float(volumes.std())
     invasion: dict[str, Any] = {"vi": None, "vi_detail": None}
@@ -218,6 +218,6 @@ def _box_notes(box: Box | None, ece: float) -> list[str]:
 def _rows(probs: NDArray[Any], raters: Any, voxels: Voxels) -> Responses:
     """Rows for threshold Dice and 50 bins: where p is float32 those of the tally, which is cut at their edges."""
     if probs.dtype != np.float32:
-        return voxel_responses(probs, raters, soft=False)
+        return voxel_responses(probs, raters, soft=False, arguments=())
     names = tuple(str(r) for r in range(voxels.n_raters))
     return tally_voxels(voxels, ProbabilityGrid.standard(), names).responses()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._files import atomic_write
-from mrcalib.grid import ProbabilityGrid
+from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.responses import PooledResponses, Responses
-from mrcalib.tallies._cells import Cells, narrow
+from mrcalib.tallies._cells import Cells
 
 __all__ = ["MAX_STUDY_RATERS", "SCHEMA", "Tally"]
 
@@ -79,11 +79,12 @@ class Tally:
             msg = "There is no tally to sum; the identity is Tally.empty(grid, raters)."
             raise ValueError(msg)
         for part in parts[1:]:
-            parts[0]._check_mergeable(part)
+            parts[0].check_mergeable(part)
         first, cells = parts[0], Cells.merge([part.cells for part in parts])
         return cls(first.grid, first.raters, first.strata, cells, sum(part.refused for part in parts))
 
-    def _check_mergeable(self, other: Tally) -> None:
+    def check_mergeable(self, other: Tally) -> None:
+        """Raise ValueError unless the other tally has the same grid, raters and strata."""
         for what in ("grid", "raters", "strata"):
             mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:
@@ -112,6 +113,11 @@ class Tally:
     def n_voxels(self) -> int:
         """Voxels counted: inside the ROI, with a valid probability, answered by a rater at least."""
         return int(self.cells.voxels.sum())
+
+    @property
+    def n_zeros(self) -> int:
+        """Voxels whose probability is exactly 0 (or below 2**-133, which shares the bin of 0)."""
+        return int(self.cells.voxels[self.cells.bin == 0].sum())
 
     def select(self, stratum: str) -> Tally:
         """The cells of one stratum, as a tally of that stratum alone."""
@@ -212,7 +218,7 @@ class Tally:
             **extra,
         }
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
-            columns: dict[str, Any] = {name: narrow(column) for name, column in zip(COLUMNS, self.cells, strict=True)}
+            columns: dict[str, Any] = dict(zip(COLUMNS, self.cells.narrowed(), strict=True))
             np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
 
     @classmethod
@@ -231,20 +237,18 @@ class Tally:
                     if header["schema"] > SCHEMA:
                         later = header["schema"]
                         raise LookupError(later)
-                    cells = Cells.of(*(file[name] for name in COLUMNS))
-                grid = _shared_grid(header["mantissa_bits"], tuple(header["edges"]))
+                    columns = [file[name].astype(np.int64) for name in COLUMNS]
+                    if any(column.min(initial=0) < 0 for column in columns):
+                        msg = "a column holds negative numbers"
+                        raise ValueError(msg)
+                    cells = Cells.of(*columns)
+                grid = shared_grid(header["mantissa_bits"], tuple(header["edges"]))
                 return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
             except Exception as error:
                 msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
                 if later:
                     msg = f"{path} has tally schema {later}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
                 raise ValueError(msg) from error
-
-
-@lru_cache(maxsize=16)
-def _shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
-    """One grid for all tallies that are read: its tables are made once."""
-    return ProbabilityGrid(mantissa_bits, edges)
 
 
 def _short(value: object) -> str:

@@ -8,8 +8,7 @@ from detection_reference import random_image
 from sklearn.isotonic import IsotonicRegression
 
 import mrcalib
-from mrcalib.boxes import Boxes, DetectionImage, votes
-from mrcalib.detection import detection_cohort, detection_tally
+from mrcalib.detection import Boxes, DetectionImage, detection_cohort, detection_tally, votes
 from mrcalib.metrics import brier_score, detection_calibration, expected_calibration_error, multirater_ece
 from mrcalib.tallies import tally
 

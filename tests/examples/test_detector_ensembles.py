@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the example of detectors needs PyTorch")
 pytest.importorskip("PIL", reason="the example of detectors reads PNG through Pillow")
 
-from mrcalib.boxes import Boxes  # noqa: E402
+from mrcalib.detection import Boxes  # noqa: E402
 from mrcalib.simulate import organoids  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "detector_ensembles"
