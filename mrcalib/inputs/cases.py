@@ -136,7 +136,9 @@ def split_cases(
                 msg = f"Case objects have their own raters and region; {name} must be left out."
                 raise ValueError(msg)
     labels = None if groups is None else _one_per_case("groups", groups, n)
-    named = None if labels is None else [str(label) for label in check_groups(_flat_objects(labels))]
+    if labels is not None:
+        check_groups(labels)
+    named = None if labels is None else [str(label) for label in labels]
     if all(whole):
         return [_of_case(item, None if named is None else named[i]) for i, item in enumerate(items)]
     if raters is None:
@@ -199,10 +201,3 @@ def _one_per_case(name: str, values: Any, n: int) -> list[Any]:
         msg = f"probs is a list of {n} cases, so {name} must have one entry for each of them; got {got}."
         raise ValueError(msg)
     return listed
-
-
-def _flat_objects(labels: list[Any]) -> NDArray[Any]:
-    """Labels of any kind as one flat array."""
-    flat = np.empty(len(labels), dtype=object)
-    flat[:] = labels
-    return flat

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.files import require_file
+from mrcalib.io.formats import require_file
 from mrcalib.io.layouts.annotated import AnnotatedImage
 from mrcalib.io.layouts.tree import split_named
 from mrcalib.io.masks import as_votes

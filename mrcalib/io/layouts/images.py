@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrcalib.exceptions import GeometryError
-from mrcalib.io.annotations import Annotations
+from mrcalib.io.case import Annotations
 from mrcalib.io.geometry import Geometry, require_match
+from mrcalib.io.image import Volume
 from mrcalib.io.layouts.annotated import AnnotatedImage
 from mrcalib.io.layouts.model import LayoutCase, LayoutFolder
+from mrcalib.io.layouts.pictures import SUFFIXES, read_picture
 from mrcalib.io.patterns import find_by_case, natural
-from mrcalib.io.pictures import SUFFIXES, read_picture
 from mrcalib.io.readers import read_volume
-from mrcalib.io.volume import Volume
 
 __all__ = ["read_annotated", "read_image_folder"]
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.files import require_file
+from mrcalib.io.formats import require_file
 from mrcalib.io.geometry import Geometry, require_match
 from mrcalib.io.layouts.annotated import AnnotatedImage
 from mrcalib.io.masks import as_labels, as_votes

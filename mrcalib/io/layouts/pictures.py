@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.files import require_file
+from mrcalib.io.formats import require_file
 
 __all__ = ["SUFFIXES", "read_picture"]
 
