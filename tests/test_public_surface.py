@@ -15,13 +15,8 @@ SURFACE = {
         BetaBinomialCalibrator BetaCalibrator Case CaseAdaptiveCalibrator Cohort GeometryError HardLabelCalibrator
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
-<<<<<<< HEAD
-        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols
-        register_metric roi simulate tally tally_cases""",
-=======
         TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols register_format
-        roi simulate tally tally_cases""",
->>>>>>> main
+        register_metric roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
         BetaBinomialCalibrator BetaCalibrator CaseAdaptiveCalibrator CountCalibrator HardLabelCalibrator
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
@@ -62,11 +57,7 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
 }
-<<<<<<< HEAD
-ALIASES = {"METRICS", "PROTOCOLS", "Source", "Progress"}  # types, which carry their docstring below the assignment
-=======
-ALIASES = {"FORMATS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables and types
->>>>>>> main
+ALIASES = {"FORMATS", "METRICS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables and types
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 
