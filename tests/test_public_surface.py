@@ -38,17 +38,17 @@ SURFACE = {
     "mrcalib.fusion": """
         SimpleResult StapleResult majority median random_rater simple soft soft_gaussian staple svls""",
     "mrcalib.io": """
-        AnnotatedImage Annotations Case Defect FORMATS Geometry Image ImageClass ImageFormat LayoutCase LayoutFolder
+        Annotations Case Defect FORMATS Geometry Image ImageClass ImageFormat LayoutCase LayoutFolder
         LayoutInfo LoadOptions LoadedAnnotations LoadedCase LoadedClasses OpenCase Slab Source Volume atomic_write
-        discover discover_annotations layout_info load_classes read_annotated read_annotations read_cocahis
-        read_image_folder read_image_stack read_labels read_layout read_longciu read_manifest read_probability
+        discover discover_annotations layout_info load_classes read_annotations read_cocahis
+        read_labels read_layout read_manifest read_probability
         read_volume recognise_layout register_format require_classes scan_layout write_labels write_manifest
         write_metrics_json write_probability write_slabs""",
     "mrcalib.detection.files": """
         BoxSet ImageEntry detection_images merge_boxes read_box_csv read_boxes read_coco read_napari rescore write_box_csv
         write_coco write_coco_results write_napari""",
     "mrcalib.protocols": "PROTOCOLS Protocol curvas_2024 curvas_pdacvi get_protocol qubiq",
-    "mrcalib.simulate": "OrganoidImage Phantom organoids phantoms write_curvas_pdacvi write_dataset",
+    "mrcalib.simulate": "Phantom phantoms write_curvas_pdacvi write_dataset",
     "mrcalib.plots": """
         CalibrationMapDisplay CaseDisplay CasesDisplay CountReliabilityDisplay DetectionCalibrationDisplay
         EnsembleSizeDisplay MetricDisplay PITDisplay RaterAgreementDisplay ReliabilityDisplay VoteCoverageDisplay
