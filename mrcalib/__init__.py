@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mrcalib.exceptions import GeometryError, SaturationWarning
     from mrcalib.grid import ProbabilityGrid
     from mrcalib.io import Case, register_format
+    from mrcalib.metrics import register_metric
     from mrcalib.persistence import load
     from mrcalib.scale import tally_cases
     from mrcalib.study import Study, compare
@@ -59,6 +60,7 @@ _HOME = {
     "compare": "study",
     "load": "persistence",
     "register_format": "io",
+    "register_metric": "metrics",
     "tally": "tallies",
     "tally_cases": "scale",
 }
@@ -94,6 +96,7 @@ __all__ = [
     "plots",
     "protocols",
     "register_format",
+    "register_metric",
     "roi",
     "simulate",
     "tally",

@@ -16,22 +16,21 @@ SURFACE = {
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
         TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols register_format
-        roi simulate tally tally_cases""",
+        register_metric roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
         BetaBinomialCalibrator BetaCalibrator CaseAdaptiveCalibrator CountCalibrator HardLabelCalibrator
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator VoteCalibrator""",
     "mrcalib.metrics": """
-        CorpDecomposition DetectionScore Metric PlaneContact RaterAgreement ReliabilityCurve VascularInvasion
-        VoteCoverage auc auc_metric average_calibration_error average_precision average_recall binomial_count_probs
-        brier_metric brier_score corp_decomposition count_level_responses count_log_loss count_log_loss_metric
-        count_readout count_responses default_metrics detection_calibration detection_ece ece_metric
-        expected_calibration_error gaussian_crps get_metric laece0 log_loss log_loss_metric lrp majority_dice
-        majority_dice_metric maximum_calibration_error mean_rater_ece multiclass_report multirater multirater_ece
-        orc_labels pit_histogram pit_metric ranked_probability_score rater_agreement reliability_curve
-        reliability_metric rps_metric soft_dice soft_dice_metric threshold_dice threshold_dice_metric vascular_contact
-        vascular_invasion volume_bias volume_bias_metric volume_crps volume_crps_metric volume_error
-        volume_error_metric vote_coverage_metric vote_interval vote_interval_coverage""",
+        CorpDecomposition DetectionScore METRICS Metric PlaneContact RaterAgreement ReliabilityCurve
+        VascularInvasion VoteCoverage auc average_calibration_error average_precision average_recall
+        binomial_count_probs brier_score corp_decomposition count_level_responses count_log_loss count_readout
+        count_responses default_metrics detection_calibration detection_ece expected_calibration_error
+        gaussian_crps get_metric laece0 log_loss lrp majority_dice maximum_calibration_error mean_rater_ece
+        multiclass_report multirater multirater_ece orc_labels pit_deviation pit_histogram
+        ranked_probability_score rater_agreement register_metric reliability_curve soft_dice threshold_dice
+        vascular_contact vascular_invasion volume_bias volume_crps volume_error vote_coverage_bias vote_interval
+        vote_interval_coverage""",
     "mrcalib.detection": """
         BoxGroups Boxes DetectionImage DetectionScore LabelSamplingEnsemble Matches RaterAgreement
         RaterSpecificEnsemble average_precision average_recall detection_calibration detection_cohort
@@ -57,7 +56,7 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
 }
-ALIASES = {"FORMATS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables and types
+ALIASES = {"FORMATS", "METRICS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables and types
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 
