@@ -252,8 +252,9 @@ class ProbabilityGrid:
             voxel in the bin of (0, 2**-32) counts as 2**-33.
         """
         anchor, unit = self._anchors
-        folded = count * anchor[bins] + offset_sum * unit[bins]
-        total: NDArray[np.float64] = np.where(self.lower[bins] > 0.5, count - folded, folded)
+        total: NDArray[np.float64] = count * anchor[bins]
+        total += offset_sum * unit[bins]
+        np.subtract(count, total, out=total, where=self.lower[bins] > 0.5)  # of 1 - p, back to p
         return total
 
 

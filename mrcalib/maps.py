@@ -231,36 +231,38 @@ class PiecewiseLinearMap(CalibrationMap):
 
     @cached_property
     def _tables(self) -> tuple[NDArray[np.uint32], FloatArray]:
-        """What the kernel of float64 looks up: the segment at which a key's search begins, and the segments."""
+        """The tables of the kernel for float64: the segment at which the walk of each key begins, and the segments."""
         from mrcalib._kernels.interpolation import smallest_of_keys
 
         return np.searchsorted(self.x, smallest_of_keys(), side="right").astype(np.uint32), self._segments()
 
     @cached_property
     def _single_tables(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32], FloatArray]:
-        """What the kernel of float32 looks up: the line of each key, the segment at which its search begins, the segments."""
-        from mrcalib._kernels.interpolation import feet_of_single_keys
+        """The tables of the kernel for float32: the line of each key, the segment at which its walk begins, the segments."""
+        from mrcalib._kernels.interpolation import anchors_of_single_keys
 
-        feet = feet_of_single_keys()
-        low, high = np.minimum(feet, 0.5), np.minimum(np.append(feet[1:], np.inf), 0.5)
+        anchors = anchors_of_single_keys()
+        low, high = np.minimum(anchors, 0.5), np.minimum(np.append(anchors[1:], np.inf), 0.5)
         width = np.nextafter(high.astype(np.float32), np.float32(0)) - low.astype(np.float32)
         below = self._lines(low, high, width)
         above = self._lines(1 - low, 1 - high, width)
         pairs = np.stack([below, above], axis=1)
-        pairs[-1] = np.nan  # what is no probability
+        pairs[-1] = np.nan  # for what is not a probability
         zero = np.array([[0.0 if self.keep_zero else self.y[0], 0.0]], np.float32)
         lines = np.concatenate([pairs.reshape(-1, 2), zero])
         begin = np.searchsorted(self.x, np.stack([low, 1 - high], axis=1).ravel(), side="right").astype(np.uint32)
         return np.ascontiguousarray(lines).view(np.uint64).ravel(), begin, self._segments()
 
-    def _lines(self, foot: FloatArray, end: FloatArray, width: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows (value at the foot, slope) for the stretches up to ``end``, NaN where a knot lies inside or digits cancel.
+    def _lines(self, anchor: FloatArray, end: FloatArray, width: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows (value at the anchor, slope) of the lines from each anchor to ``end``, for the kernel of float32.
 
-        Rounding must not carry a line past the value at its end, or the map would not be monotone: such slopes are lowered.
+        The value is NaN, so that the kernel searches instead, where a knot lies inside, and where the line falls so far that
+        float32 would lose digits. Rounding must not carry a line past the value at its end, or the map would not be monotone:
+        such slopes are lowered a little, and given up where that does not help.
         """
-        left, right = np.minimum(foot, end), np.maximum(foot, end)
+        left, right = np.minimum(anchor, end), np.maximum(anchor, end)
         clean = np.searchsorted(self.x, left, side="right") == np.searchsorted(self.x, right, side="left")
-        first, last = (np.interp(p, self.x, self.y) for p in (foot, end))
+        first, last = (np.interp(p, self.x, self.y) for p in (anchor, end))
         clean &= last >= first / 2
         length = right - left
         slope = np.divide(last - first, length, out=np.zeros(length.size), where=length > 0).astype(np.float32)
@@ -268,7 +270,7 @@ class PiecewiseLinearMap(CalibrationMap):
 
         def too_far() -> NDArray[np.bool_]:
             reached = value + slope * width
-            past: NDArray[np.bool_] = np.where(end > foot, reached > limit, reached < limit) & (length > 0)
+            past: NDArray[np.bool_] = np.where(end > anchor, reached > limit, reached < limit) & (length > 0)
             return past
 
         for bit in range(23, 12, -1):
@@ -276,7 +278,7 @@ class PiecewiseLinearMap(CalibrationMap):
         return np.stack([np.where(clean & ~too_far(), value, np.float32(np.nan)), slope], axis=1)
 
     def _segments(self) -> FloatArray:
-        """Rows of (x, y, slope, x of the next knot), from the one before the first knot to the one past the last."""
+        """Rows of (x, y, slope, x of the next knot), from the segment before the first knot to the one after the last."""
         segments = np.zeros((self.x.size + 1, 4))
         segments[0] = 0.0, self.y[0], 0.0, self.x[0]
         segments[1:, 0], segments[1:, 1] = self.x, self.y

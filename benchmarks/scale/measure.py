@@ -178,7 +178,7 @@ def algebra(folder: Path, n_cases: tuple[int, ...], n_volumes: int = 4) -> list[
         made = time.perf_counter()
         mrcalib.MHRIsotonicCalibrator().fit_tally(cohort)
         fitted = time.perf_counter()
-        row = {"cases": n, "cohort": made - start, "fit": fitted - made, "stack": cohort._sums_by_case()[1].nbytes}
+        row = {"cases": n, "cohort": made - start, "fit": fitted - made, "stack": cohort._rater_counts.counts.nbytes}
         for cv in ("leave-one-group-out", 5):
             start = time.perf_counter()
             study = mrcalib.compare(Cohort(parts), ["none", "MHR"], cv=cv, n_resamples=5000)

@@ -51,7 +51,7 @@ class CaseSums:
     @classmethod
     def of_cohort(cls, cohort: Cohort, weight: FloatArray) -> CaseSums:
         """Those of a cohort, which keeps them."""
-        return cls._of(*cohort._sums_by_case(), weight)
+        return cls._of(*cohort.sums_by_case(), weight)
 
     @classmethod
     def of_parts(cls, parts: Sequence[PooledResponses], weight: FloatArray) -> CaseSums:

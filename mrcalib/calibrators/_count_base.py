@@ -11,10 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._source import Source
-from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.cohort import Cohort
 from mrcalib.responses import Responses
-from mrcalib.tallies import Tally
+from mrcalib.tallies import Tally, VoteCounts
 
 __all__ = ["CountCalibrator", "FloatArray", "counts_by_bin", "refuse_rater_weight"]
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from mrcalib.calibrators._case_sums import CaseSums
 from mrcalib.calibrators._partition import Partition
 from mrcalib.calibrators._second_pass import Reader, count_pieces, look_into, two_points
-from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, bit_masks, refuse_probs
 from mrcalib.responses import PooledResponses
-from mrcalib.tallies import Tally
+from mrcalib.tallies import VoteCounts
 
-__all__ = ["ZERO_BIN", "Source", "pool_weighted", "voxels_at_zero"]
+__all__ = ["ZERO_BIN", "Source", "pool_weighted"]
 
 FloatArray = NDArray[np.float64]
 Choice = Callable[[FloatArray, FloatArray], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
@@ -125,11 +124,6 @@ def _as_pooled(prob: FloatArray, *sums: FloatArray) -> PooledResponses:
     """Sums as those of one rater, in the order of probability."""
     order = np.argsort(prob, kind="stable")
     return PooledResponses(np.arange(order.size), *(values[np.newaxis, order] for values in sums))
-
-
-def voxels_at_zero(tally: Tally) -> int:
-    """How many voxels of a tally have probability 0."""
-    return int(tally.cells.voxels[tally.cells.bin == ZERO_BIN].sum())
 
 
 def pool_weighted(voxels: Voxels, grid: ProbabilityGrid, *, invalid: str = "raise") -> Source:

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib.calibrators._base import VoteCalibrator
 from mrcalib.calibrators._count_base import CountCalibrator, FloatArray, counts_by_bin, refuse_rater_weight
 from mrcalib.calibrators._source import Source
-from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.calibrators.beta import BetaCalibrator
 from mrcalib.calibrators.mhr import MHRIsotonicCalibrator
 from mrcalib.calibrators.platt import PlattCalibrator
 from mrcalib.calibrators.temperature import TemperatureScalingCalibrator
 from mrcalib.inputs import check_choice
 from mrcalib.maps import CalibrationMap, PiecewiseLinearMap
+from mrcalib.tallies import VoteCounts
 
 __all__ = ["BetaBinomialCalibrator"]
 

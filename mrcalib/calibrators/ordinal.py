@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._thinning import thinned, thinning
 from mrcalib.calibrators._count_base import (
     CountCalibrator,
     FloatArray,
@@ -17,11 +16,11 @@ from mrcalib.calibrators._count_base import (
 )
 from mrcalib.calibrators._isotonic import isotonic, map_of_blocks
 from mrcalib.calibrators._source import Source
-from mrcalib.calibrators._vote_counts import VoteCounts
 from mrcalib.exceptions import warn_caller
 from mrcalib.inputs import check_choice
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
 from mrcalib.metrics.ordinal import Readout, Tie, majority_threshold
+from mrcalib.tallies import VoteCounts, thinned, thinning
 
 __all__ = ["OrdinalCalibrator"]
 

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._thinning import thinned
 from mrcalib.inputs import check_choice, check_voxels
 from mrcalib.metrics._door import require_voxels
 from mrcalib.metrics._metric import FloatArray, Metric, ratio
 from mrcalib.metrics.ordinal import binomial_count_probs, check_count_probs, count_readout
 from mrcalib.metrics.proper import EPS
 from mrcalib.responses import Responses
+from mrcalib.tallies import thinned
 
 __all__ = ["count_level_responses", "count_log_loss", "count_log_loss_metric", "count_responses", "rps_metric"]
 

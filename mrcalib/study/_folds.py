@@ -13,8 +13,7 @@ from sklearn.base import clone
 
 from mrcalib.calibrators import CaseAdaptiveCalibrator, VoteCalibrator
 from mrcalib.calibrators._case_sums import CaseSums
-from mrcalib.calibrators._source import Source, voxels_at_zero
-from mrcalib.calibrators._vote_counts import CohortCounts
+from mrcalib.calibrators._source import Source
 from mrcalib.cohort import Cohort
 from mrcalib.exceptions import SaturationWarning
 from mrcalib.responses import PooledResponses
@@ -40,11 +39,9 @@ def fitted_by_fold(
     if not in_sample:
         for row, fold in zip(train, folds, strict=True):
             row[fold] = 0.0
-    grid, zeros = cohort.tallies[0].grid, np.array([voxels_at_zero(part) for part in cohort])
+    grid, zeros = cohort.grid, cohort.n_zeros
     if any(method._tells_cases_apart() for method in methods.values()):
         cases = CaseSums.of_cohort(cohort, np.ones(len(cohort)))
-    if any(method._counts_votes() for method in methods.values()):
-        counts = CohortCounts.of(cohort)
     weights = {name: method._weights_of_cases(cohort) for name, method in methods.items()}
     rules = {name: _rule(name, method) for name, method in methods.items()}
     templates = {name: clone(method) for name, method in methods.items()}
@@ -64,7 +61,7 @@ def fitted_by_fold(
                 if method._tells_cases_apart():
                     source = replace(source, by_case=cases.weighted(train[start + i] * weights[name]))
                 if method._counts_votes():
-                    source = replace(source, counts=counts.weighted(train[start + i] * weights[name]))
+                    source = replace(source, counts=cohort.vote_counts(train[start + i] * weights[name]))
                 estimators[i][name] = _fitted(copy(templates[name]), source, cohort.raters, keep=keep)
         for i, fold in enumerate(batch):
             yield start + i + 1, fold, estimators[i]

@@ -8,6 +8,7 @@ from mrcalib.tallies._cells import Cells, narrow
 from mrcalib.tallies._counting import CountTable
 from mrcalib.tallies._tally import MAX_STUDY_RATERS, SCHEMA, Tally
 from mrcalib.tallies._tallying import RunningTally, tally, tally_voxels
+from mrcalib.tallies._votes import VoteCounts, thinned, thinning
 
 __all__ = [
     "MAX_STUDY_RATERS",
@@ -16,7 +17,10 @@ __all__ = [
     "CountTable",
     "RunningTally",
     "Tally",
+    "VoteCounts",
     "narrow",
     "tally",
     "tally_voxels",
+    "thinned",
+    "thinning",
 ]

@@ -113,6 +113,11 @@ class Tally:
         """Voxels counted: inside the ROI, with a valid probability, answered by a rater at least."""
         return int(self.cells.voxels.sum())
 
+    @property
+    def n_zeros(self) -> int:
+        """Voxels whose probability is exactly 0 (or below 2**-133, which shares the bin of 0)."""
+        return int(self.cells.voxels[self.cells.bin == 0].sum())
+
     def select(self, stratum: str) -> Tally:
         """The cells of one stratum, as a tally of that stratum alone."""
         if stratum not in self.strata:

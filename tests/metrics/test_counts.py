@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
-from mrcalib._thinning import thinned, thinning
 from mrcalib.metrics import (
     brier_score,
     count_level_responses,
@@ -28,6 +27,7 @@ from mrcalib.metrics import (
     vote_interval,
     vote_interval_coverage,
 )
+from mrcalib.tallies import thinned, thinning
 
 K = 4
 

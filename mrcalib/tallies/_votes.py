@@ -1,22 +1,23 @@
-"""How many voxels of each bin had how many answers and votes: what calibrators of vote counts are fitted to."""
+"""How many voxels of each bin had how many answers and votes: what calibrators of vote counts are fitted to.
+
+And what some of the raters tell about how many of all raters mark a voxel: drawing raters without replacement.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from functools import lru_cache
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, bit_masks
-from mrcalib.tallies import Cells
+from mrcalib.tallies._cells import Cells
 
-if TYPE_CHECKING:
-    from mrcalib.cohort import Cohort
-
-__all__ = ["CohortCounts", "VoteCounts"]
+__all__ = ["VoteCounts", "thinned", "thinning"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -40,7 +41,7 @@ class VoteCounts:
 
     @classmethod
     def of(cls, bins: IntArray, answers: IntArray, votes: IntArray, weight: FloatArray) -> Self:
-        """Rows in any order, equal ones added up, those of no weight left out."""
+        """Vote counts from rows in any order: equal rows are added up, and rows without weight are left out."""
         used = weight > 0
         keys = np.stack([bins[used], answers[used], votes[used]])
         rows, index = np.unique(keys, axis=1, return_inverse=True)
@@ -49,13 +50,13 @@ class VoteCounts:
 
     @classmethod
     def of_cells(cls, cells: Cells) -> Self:
-        """Those of a tally."""
+        """Vote counts of the cells of a tally."""
         answers, votes = (np.bitwise_count(bits).astype(np.int64) for bits in (cells.present, cells.marked))
         return cls.of(cells.bin, answers, votes, cells.voxels.astype(np.float64))
 
     @classmethod
     def of_voxels(cls, voxels: Voxels, grid: ProbabilityGrid) -> Self:
-        """Those of voxels with weights."""
+        """Vote counts of voxels, each with its sample weight."""
         parts = [cls.of(*(np.empty(0, np.int64),) * 3, np.empty(0))]
         for chunk in voxels.chunks():
             bins = grid.locate(chunk.single()).astype(np.int64)
@@ -67,7 +68,7 @@ class VoteCounts:
 
     @classmethod
     def merge(cls, parts: Sequence[VoteCounts]) -> Self:
-        """All rows of all parts."""
+        """Vote counts of all parts together."""
         columns = zip(*((p.bins, p.answers, p.votes, p.weight) for p in parts), strict=True)
         return cls.of(*(np.concatenate(column) for column in columns))
 
@@ -76,39 +77,33 @@ class VoteCounts:
         return VoteCounts(self.bins[rows], self.answers[rows], self.votes[rows], self.weight[rows])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CohortCounts:
-    """The rows of many cases on common rows, so that sums under many weights of the cases cost little.
+@lru_cache(maxsize=256)
+def thinning(n_all: int, n_some: int) -> FloatArray:
+    """``P(m of n_some raters marked | c of n_all marked)``, of shape (n_all + 1, n_some + 1); each row sums to 1.
 
-    Attributes
-    ----------
-    rows : VoteCounts
-        Of all cases together.
-    case, index : ndarray of shape (n,), int64
-        Case and row of each entry.
-    voxels : ndarray of shape (n,), float64
-        Voxels of this case in this row.
+    ``n_some`` of the raters are drawn without regard to what they marked: a hypergeometric distribution. Read-only.
+
+    Examples
+    --------
+    >>> thinning(2, 1).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
+    from scipy.special import comb
 
-    rows: VoteCounts
-    case: IntArray
-    index: IntArray
-    voxels: FloatArray
+    c, m = np.arange(n_all + 1)[:, np.newaxis], np.arange(n_some + 1)
+    table: FloatArray = comb(c, m) * comb(n_all - c, n_some - m) / comb(n_all, n_some)
+    table.flags.writeable = False
+    return table
 
-    @classmethod
-    def of(cls, cohort: Cohort) -> Self:
-        """Those of a cohort's tallies."""
-        parts = [VoteCounts.of_cells(part.cells) for part in cohort]
-        keys = np.concatenate([np.stack([p.bins, p.answers, p.votes]) for p in parts], axis=1)
-        rows, index = np.unique(keys, axis=1, return_inverse=True)
-        voxels = np.concatenate([p.weight for p in parts])
-        index = index.ravel()
-        total = np.bincount(index, voxels, rows.shape[1]).astype(np.float64)
-        case = np.repeat(np.arange(len(parts)), [p.weight.size for p in parts])
-        return cls(VoteCounts(rows[0], rows[1], rows[2], total), case, index, voxels)
 
-    def weighted(self, weight: FloatArray) -> VoteCounts:
-        """Their sum with a factor for each case."""
-        total = np.bincount(self.index, weight[self.case] * self.voxels, self.rows.weight.size).astype(np.float64)
-        rows = VoteCounts(self.rows.bins, self.rows.answers, self.rows.votes, total)
-        return rows.where(total > 0)
+def thinned(count_probs: FloatArray, n_raters: int) -> FloatArray:
+    """Distributions over the votes of ``n_raters`` <= K raters, from those over the votes of all K, of shape (..., K + 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> thinned(np.array([0.0, 1.0, 0.0]), 1).tolist()
+    [0.5, 0.5]
+    """
+    n_all = count_probs.shape[-1] - 1
+    return count_probs if n_raters == n_all else count_probs @ thinning(n_all, n_raters)
