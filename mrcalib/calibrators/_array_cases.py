@@ -38,6 +38,10 @@ class ArrayCases:
     raters_are_named: bool
 
     @property
+    def n_cases(self) -> int:
+        return max(1, len(set(self.names)))
+
+    @property
     def n_voxels(self) -> int:
         return sum(part.n_voxels for part in self.parts)
 

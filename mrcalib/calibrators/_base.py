@@ -7,56 +7,32 @@ fitted (``fit_map``), and the map is kept.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mrcalib._files import atomic_write
-from mrcalib._version import __version__
 from mrcalib.calibrators._array_cases import ArrayCases, array_cases
-from mrcalib.calibrators._data import CalibrationData, Needs, data_of_cohort, pool_weighted
+from mrcalib.calibrators._counting import Counted, Rule, count_arrays, reading_order
+from mrcalib.calibrators._data import CalibrationData, Needs, data_of_cohort
+from mrcalib.calibrators._fitted import FittedCalibrator
 from mrcalib.cohort import Cohort, check_case_weight
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, check_choice, voxel_responses
+from mrcalib.inputs import Voxels, check_choice
 from mrcalib.maps import CalibrationMap
-from mrcalib.tallies import Tally, tally_voxels
+from mrcalib.tallies import Tally
 
 if TYPE_CHECKING:
     from mrcalib.io import Case, LoadOptions
 
-__all__ = ["SCHEMA", "Calibrator"]
+__all__ = ["Calibrator"]
 
-SCHEMA = 1
-"""Of the files of calibrators; raised with the first breaking change after a release."""
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(eq=False)
-class _Counted:
-    """What was counted of arrays so far, which ``partial_fit`` adds to: tallies by name of the case, and weighted sums."""
-
-    raters: tuple[str, ...]
-    tallies: dict[str, Tally]
-    weighted: CalibrationData | None = None
-    n_calls: int = 1
-
-    def __add__(self, other: _Counted) -> _Counted:
-        tallies = dict(self.tallies)
-        for name, part in other.tallies.items():
-            tallies[name] = tallies[name] + part if name in tallies else part
-        both = [part for part in (self.weighted, other.weighted) if part is not None]
-        weighted = both[0] + both[1] if len(both) == 2 else (both or [None])[0]
-        return _Counted(self.raters, tallies, weighted, self.n_calls + 1)
-
-
-class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Calibrator(FittedCalibrator):
     """Base of all calibrators: from probabilities and raters' masks to a monotone map.
 
     A new method is a subclass that says in ``fit_map`` how it makes a map of sums by bin, and is registered under a name.
@@ -80,6 +56,8 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Names of the raters it was fitted to.
     n_voxels_ : float
         Number (or total weight) of the voxels it was fitted to, over all cases; with ``keep_zero`` those above 0.
+    n_marked_ : float
+        Number (or total weight) of the pairs of a voxel and a rater who marked it; not known after ``load``.
     provenance_ : dict
         Method, parameters, cases, raters, a hash of the pooled sums and, of ``fit_cases``, how they were read ("reading");
         written by ``save``.
@@ -106,10 +84,7 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """
 
     case_weight: str | ArrayLike
-    raters_: tuple[str, ...]
-    map_: CalibrationMap
     n_voxels_: float
-    provenance_: dict[str, Any]
 
     # What subclasses say of themselves --------------------------------------------------------------------------------
 
@@ -129,13 +104,6 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Finite weights >= 0 of the raters' answers, in the order of ``raters_``, not all 0; None where all are 1.
         """
         raise NotImplementedError
-
-    def learned(self) -> dict[str, Any]:
-        """What is learned beside the map, as JSON values; ``restore`` takes it back."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what ``learned`` gave; ``map_`` and ``raters_`` are set already. ValueError if it is damaged."""
 
     # Fitting ----------------------------------------------------------------------------------------------------------
 
@@ -200,6 +168,7 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         cases, counted, rule = self._count(
             probs,
             raters,
+            None,
             roi=roi,
             groups=groups,
             rater_axis=rater_axis,
@@ -209,6 +178,9 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             soft=soft,
             invalid=invalid,
         )
+        if not cases.names and not self.needs.cases and not (isinstance(rule, str) and rule == "voxels"):
+            msg = "case_weight needs groups= (the case of each voxel) in fit, or a list of cases; or use fit_cases."
+            raise ValueError(msg)
         return self._fit_counted(counted, rule, rater_weight, cases)
 
     def partial_fit(
@@ -239,13 +211,13 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.needs.voxels:
             msg = f"{type(self).__name__} with binning='exact' reads all voxels twice; fit it at once, or use binning='grid'."
             raise ValueError(msg)
-        before: _Counted | None = getattr(self, "_counted", None)
+        before: Counted | None = getattr(self, "_counted", None)
         if before is None and hasattr(self, "map_"):
             msg = "partial_fit cannot go on from a calibrator that was loaded from a file: it keeps no sums. Fit all cases."
             raise ValueError(msg)
-        _, counted, rule = self._count(probs, raters, before=before, **options)
+        _, counted, rule = self._count(probs, raters, before, **options)
         counted = counted if before is None else before + counted
-        if self._keeps_zero() and not self._has_positive(counted):
+        if self._keeps_zero() and counted.n_above_zero == 0:
             self._counted = counted
             return self
         return self._fit_counted(counted, rule, rater_weight, None)
@@ -294,13 +266,13 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             from mrcalib.scale import voxels_of_case
 
             assert cases is not None
-            for i in _reading_order(weights):
+            for i in reading_order(weights):
                 yield voxels_of_case(cases[i], raters=cohort.raters, options=options), float(weights[i])
 
         rereads = cases is not None and self.needs.second_pass
         (data,) = data_of_cohort(cohort, weight[np.newaxis], self.needs, voxels=again if rereads else None)
         self.fit_data(data, cohort.raters, rater_weight, cohort.ids if isinstance(tally, Cohort) else ())
-        self._counted = _Counted(cohort.raters, dict(zip(cohort.ids, cohort.tallies, strict=True)))
+        self._counted = Counted(cohort.raters, dict(zip(cohort.ids, cohort.tallies, strict=True)))
         if cases is not None:
             from mrcalib.scale import reading_of
 
@@ -424,6 +396,7 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.n_features_in_ = 1
         self.map_ = self.fit_map(fitted_to, weight)
         self.n_voxels_ = fitted_to.n_voxels
+        self.n_marked_ = float(data.pooled.votes.sum())
         if provenance:
             self.provenance_ = {
                 "method": type(self).__name__,
@@ -452,66 +425,36 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Whether exact zeros stay 0 and out of the fit; not every method has the parameter."""
         return bool(getattr(self, "keep_zero", False))
 
-    def _has_positive(self, counted: _Counted) -> bool:
-        above = sum(part.n_voxels - part.n_zeros for part in counted.tallies.values())
-        weighted = counted.weighted
-        return above > 0 or (weighted is not None and weighted.n_voxels > weighted.n_zeros)
-
     def _count(
         self,
         probs: Any,
         raters: Any,
+        before: Counted | None,
         *,
         groups: Any = None,
-        case_weight: str | ArrayLike | None = None,
+        case_weight: Rule | None = None,
         invalid: str = "raise",
-        before: _Counted | None = None,
-        roi: Any = None,
-        rater_axis: int | None = None,
         sample_weight: Any = None,
-        positive: int | Sequence[int] | None = None,
-        soft: bool | None = None,
-    ) -> tuple[ArrayCases, _Counted, str | ArrayLike]:
-        """The checked voxels of arrays, their counts, and how cases count."""
+        **options: Any,
+    ) -> tuple[ArrayCases, Counted, Rule]:
+        """The checked voxels of arrays, what was counted of them, and how their cases count."""
         check_choice("invalid", invalid, ("raise", "drop"))
+        if raters is None and isinstance(probs, np.ndarray):
+            msg = f"{type(self).__name__} requires y to be passed, but the target y is None: give the raters' masks."
+            raise ValueError(msg)
         self._check_columns(probs, reset=before is None)
-        rule = self.case_weight if case_weight is None else case_weight
-        by_voxels = isinstance(rule, str) and rule == "voxels"
-        needs = self.needs
-        cases = array_cases(
-            probs,
-            raters,
-            groups=groups,
-            roi=roi,
-            rater_axis=rater_axis,
-            sample_weight=sample_weight,
-            apart=needs.cases or not by_voxels,
-            positive=positive,
-            soft=soft,
+        rule: Rule = self.case_weight if case_weight is None else case_weight
+        needs = self.needs if before is None else replace(self.needs, grid=before.grid)
+        apart = needs.cases or not (isinstance(rule, str) and rule == "voxels")
+        cases = array_cases(probs, raters, groups=groups, sample_weight=sample_weight, apart=apart, **options)
+        self._check_cases(cases, before, weighted=sample_weight is not None)
+        n_calls = 0 if before is None else before.n_calls
+        cases, counted = count_arrays(
+            cases, needs, rule, keep_zero=self._keeps_zero(), invalid=invalid, n_calls=n_calls
         )
-        self._check_cases(cases, rule, before, weighted=sample_weight is not None)
-        grid = needs.grid
-        if all(part.soft is None and part.sample_weight is None for part in cases.parts):
-            counted = _Counted(cases.raters, {})
-            merged = by_voxels and not needs.cases
-            call = "" if merged or before is None else str(before.n_calls)
-            names = cases.names if len(cases.names) == len(cases.parts) and not merged else (call,) * len(cases.parts)
-            for name, part in zip(names, cases.parts, strict=True):
-                made = tally_voxels(part, grid, cases.raters, invalid=invalid)
-                counted.tallies[name] = counted.tallies[name] + made if name in counted.tallies else made
-            return cases, counted, rule
-        sizes = np.array([self._n_counted(part) for part in cases.parts]) if not by_voxels else np.ones(len(cases.parts))
-        factors = check_case_weight(rule, sizes)
-        parts = [_times(part, factor) for part, factor in zip(cases.parts, factors, strict=True)]
-        weighted = [pool_weighted(part, needs, invalid=invalid) for part in parts]
-        total = weighted[0]
-        for data in weighted[1:]:
-            total = total + data
-        return replace(cases, parts=parts), _Counted(cases.raters, {}, total), rule
+        return cases, counted, rule
 
-    def _check_cases(
-        self, cases: ArrayCases, rule: str | ArrayLike, before: _Counted | None, *, weighted: bool
-    ) -> None:
+    def _check_cases(self, cases: ArrayCases, before: Counted | None, *, weighted: bool) -> None:
         """Refuse voxels that cannot be fitted, or not together with those seen before."""
         if cases.n_voxels == 0:
             msg = "There is nothing to fit: probs is empty."
@@ -522,186 +465,25 @@ class Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.needs.votes and any(part.soft is not None for part in cases.parts):
             msg = f"{type(self).__name__} counts votes and needs each rater's mask; got one averaged (soft) target."
             raise ValueError(msg)
-        if self.needs.cases and weighted and len(cases.parts) > 1:
+        if self.needs.cases and weighted and cases.names:
             msg = "sample_weight cannot be given with groups or a list of cases: the volume of a case is a count of voxels."
             raise ValueError(msg)
-        named = bool(cases.names)
-        if not (isinstance(rule, str) and (rule == "voxels" or named)) and not (named and len(cases.parts) > 1):
-            if not self.needs.cases and before is None:
-                msg = "case_weight needs groups= (the case of each voxel) in fit, or a list of cases; or use fit_cases."
-                raise ValueError(msg)
-        if before is not None and before.raters != cases.raters:
-            if not cases.raters_are_named or before.raters == tuple(map(str, range(len(before.raters)))):
-                msg = (
-                    f"partial_fit has seen {len(before.raters)} raters ({', '.join(before.raters)}), and these voxels have "
-                    f"{len(cases.raters)} ({', '.join(cases.raters)}). Give None for a rater who is missing."
-                )
-                raise ValueError(msg)
-
-    def _n_counted(self, voxels: Voxels) -> int:
-        """Voxels that some rater answered; with ``keep_zero`` those above 0."""
-        answered = voxels.answered()
-        return int(np.count_nonzero(answered & (voxels.probs != 0) if self._keeps_zero() else answered))
+        if before is not None and before.raters != cases.raters and not cases.raters_are_named:
+            msg = (
+                f"partial_fit has seen the raters {', '.join(before.raters)}; these voxels have {len(cases.raters)} raters. "
+                "Name them with a dict of name and mask, or give None for a rater who is missing."
+            )
+            raise ValueError(msg)
 
     def _fit_counted(
-        self, counted: _Counted, rule: str | ArrayLike, rater_weight: ArrayLike | None, cases: ArrayCases | None
+        self, counted: Counted, rule: Rule, rater_weight: ArrayLike | None, cases: ArrayCases | None
     ) -> Self:
         """Fit to what was counted of arrays; ``cases`` hold the voxels for a second pass."""
-        rereads = cases is not None and self.needs.second_pass
-
-        def again(weights: FloatArray) -> Iterable[tuple[Voxels, float]]:
-            assert cases is not None
-            spread = weights if len(weights) == len(cases.parts) else np.ones(len(cases.parts))
-            return [(cases.parts[i], float(spread[i])) for i in _reading_order(spread)]
-
-        data, names = counted.weighted, cases.names if cases is not None else ()
-        raters = counted.raters
-        if counted.tallies:
-            cohort = Cohort(list(counted.tallies.values()), list(counted.tallies))
-            weights = self.weights_of_cases(cohort, "voxels" if _is_one_unnamed(counted) else rule)
-            voxels = again if rereads and data is None else None
-            (tallied,) = data_of_cohort(cohort, weights[np.newaxis], self.needs, voxels=voxels, in_memory=True)
-            data, raters = tallied if data is None else tallied + data, cohort.raters
-            names = names or ([] if _is_one_unnamed(counted) else cohort.ids)
-        elif rereads and data is not None:
-            ones = np.ones(len(cases.parts) if cases is not None else 0)
-            data = replace(data, voxels=lambda: again(ones), in_memory=True)
-        assert data is not None
-        self.fit_data(data, raters, rater_weight, tuple(dict.fromkeys(names)))
+        data = counted.data(self.needs, rule, keep_zero=self._keeps_zero(), voxels=cases)
+        names = counted.cases if cases is None else tuple(dict.fromkeys(cases.names))
+        self.fit_data(data, counted.raters, rater_weight, names)
         self._counted = counted
         return self
-
-    # Using the map ----------------------------------------------------------------------------------------------------
-
-    @property
-    def reachable_(self) -> tuple[float, float]:
-        """The smallest and the largest probability that the map can give."""
-        return self.map_.reachable
-
-    def transform(self, probs: ArrayLike) -> NDArray[Any]:
-        """Calibrated probabilities, in the shape and float dtype of ``probs``.
-
-        Raises
-        ------
-        NotFittedError
-            Before ``fit``.
-        ValueError
-            For values outside [0, 1].
-        """
-        check_is_fitted(self, "map_")
-        self._check_columns(probs, reset=False)
-        return self.map_(probs)
-
-    def map_of_case(self, prob: FloatArray, count: FloatArray) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
-        """The map of one case: ``map_``, but for methods whose map depends on the case.
-
-        Parameters
-        ----------
-        prob : ndarray of shape (n,), float64
-            Uncalibrated probabilities that occur in the case, such as those of a tally's rows.
-        count : ndarray of shape (n,)
-            Voxels at each of them.
-
-        Returns
-        -------
-        callable
-            Of an array of probabilities of this case, to their calibrated values.
-        """
-        check_is_fitted(self, "map_")
-        return self.map_
-
-    def map_for(self, probs: ArrayLike) -> Callable[[ArrayLike], NDArray[Any]]:
-        """The map of the case whose voxels these are, all of them that count: ``map_`` where one map serves all cases.
-
-        ``map_for(probs[roi])(probs)`` calibrates a whole image by what is seen in its region of interest.
-        """
-        return self.map_for_parts([probs])
-
-    def map_for_parts(self, parts: Iterable[ArrayLike]) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
-        """The map of the case whose voxels come in ``parts``, one at a time; they are read only where the map depends on them.
-
-        Parameters
-        ----------
-        parts : iterable of array_like
-            All voxels of the case that count, in the order in which ``map_for`` would see them (that of memory).
-        """
-        check_is_fitted(self, "map_")
-        return self.map_
-
-    def __call__(self, probs: ArrayLike) -> NDArray[Any]:
-        """The same as ``transform``, for volumes: ``calibrated = calibrator(volume)``."""
-        return self.transform(probs)
-
-    def predict(self, probs: ArrayLike) -> NDArray[Any]:
-        """Calibrated probabilities as one flat array, for ``cross_val_predict`` and scorers."""
-        return np.ravel(self.transform(probs))
-
-    def score(self, probs: ArrayLike, raters: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Minus the Brier score over (voxel, rater) pairs of the calibrated probabilities: greater is better."""
-        rows = voxel_responses(self.transform(probs), raters, sample_weight=sample_weight)
-        squares = rows.answers * rows.prob**2 - 2 * rows.prob * rows.votes
-        squares += rows.votes if rows.marked is not None else rows.votes**2
-        return -float((rows.count @ squares) / (rows.count @ rows.answers))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fitted calibrator as JSON values, which ``mrcalib.load`` reads from a file."""
-        check_is_fitted(self, "map_")
-        return {
-            "schema": SCHEMA,
-            "mrcalib_version": __version__,
-            "calibrator": type(self).__name__,
-            "map": self.map_.to_dict(),
-            "state": self.learned(),
-            "raters": list(self.raters_),
-            "provenance": self.provenance_,
-        }
-
-    def save(self, path: str | Path) -> None:
-        """Write the fitted map and where it comes from to a JSON file, whole or not at all; ``mrcalib.load`` reads it."""
-        write_json(self.to_dict(), path)
-
-    # scikit-learn -----------------------------------------------------------------------------------------------------
-
-    def _check_columns(self, probs: Any, *, reset: bool) -> None:
-        """Keep or check the names and the number of columns, where ``probs`` is a table and not an image."""
-        is_table = hasattr(probs, "columns") or (
-            isinstance(probs, np.ndarray) and probs.ndim == 2 and probs.shape[1] == 1
-        )
-        if is_table:
-            validate_data(self, probs, reset=reset, skip_check_array=True)
-        elif reset:
-            self.n_features_in_ = 1
-            self.__dict__.pop("feature_names_in_", None)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
-
-def write_json(content: dict[str, Any], path: str | Path) -> None:
-    """Write JSON values to a file, which appears whole or not at all."""
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _is_one_unnamed(counted: _Counted) -> bool:
-    return list(counted.tallies) == [""]
-
-
-def _reading_order(weights: FloatArray) -> list[int]:
-    """The order in which cases are read a second time; 0 is left out. It depends on the weights where these differ."""
-    return [int(i) for i in np.argsort(weights, kind="stable") if weights[i] > 0]
-
-
-def _times(voxels: Voxels, factor: float) -> Voxels:
-    """Voxels whose weights are ``factor`` times as large."""
-    if factor == 1:
-        return voxels
-    weight = np.ones(voxels.n_voxels) if voxels.sample_weight is None else voxels.sample_weight
-    return replace(voxels, sample_weight=weight * factor)
 
 
 def _hash_of(data: CalibrationData) -> str:

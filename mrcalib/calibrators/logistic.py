@@ -1,15 +1,19 @@
-"""Maximum-likelihood fit of a logistic curve to weighted fractions, with coefficients that may be held at or above 0."""
+"""Parametric maps: temperature, Platt and beta scaling, fitted by the cross-entropy to the raters' answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.calibrators._source import Source
+from mrcalib.calibrators._base import Calibrator
+from mrcalib.calibrators._data import CalibrationData, Needs
+from mrcalib.calibrators._registry import register_calibrator
+from mrcalib.grid import ProbabilityGrid
+from mrcalib.maps import CLIP, BetaMap, CalibrationMap, LogitMap
 
-__all__ = ["clipped", "clipped_logit", "fit_logistic", "fit_to_votes"]
+__all__ = ["BetaCalibrator", "PlattCalibrator", "TemperatureScalingCalibrator", "fit_logistic"]
 
 FloatArray = NDArray[np.float64]
 _LARGEST = 1e4
@@ -33,7 +37,7 @@ def clipped_logit(prob: FloatArray, clip: float) -> FloatArray:
 
 
 def fit_to_votes(
-    source: Source,
+    data: CalibrationData,
     rater_weight: FloatArray | None,
     features: Callable[[FloatArray], FloatArray],
     *,
@@ -44,13 +48,13 @@ def fit_to_votes(
     The bins' means are off by what a bin holds of the dependence of answers on p, and of the curvature of the features. Where
     the sums tell the marked from the unmarked voxels of a bin, a last few steps take both into account.
     """
-    prob, weight, response = source.pooled.mean_response(rater_weight)
-    first_only = source.pooled.marked_prob is None
+    prob, weight, response = data.pooled.mean_response(rater_weight)
+    first_only = data.pooled.marked_prob is None
     last_step = _LAST_STEP if first_only else 1e-4  # no nearer to the bins' own optimum than that is to the voxels'
     c = fit_logistic(features(prob), weight, response, n_nonnegative=n_nonnegative, last_step=last_step)
     if first_only or np.abs(c).max() >= _LARGEST / 100:
         return c
-    prob, weight, response = _inside_bins(source, rater_weight)
+    prob, weight, response = _inside_bins(data, rater_weight)
     free = np.flatnonzero((c != 0) | (np.arange(c.size) >= n_nonnegative))
     rows = np.ascontiguousarray(features(prob).T[free])
     refined = np.zeros(c.size)
@@ -58,12 +62,12 @@ def fit_to_votes(
     return refined if (refined[:n_nonnegative] >= 0).all() else c
 
 
-def _inside_bins(source: Source, rater_weight: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _inside_bins(data: CalibrationData, rater_weight: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Probability, weight and answer, 1 or 0, of the pairs that were marked in each bin, and of those that were not.
 
     Each is two points about the mean, as far from it as an even spread over the bin has its standard deviation.
     """
-    pooled, lower = source.pooled, source.grid.lower.astype(np.float64)
+    pooled, lower = data.pooled, data.grid.lower.astype(np.float64)
     assert pooled.marked_prob is not None
     low, high = lower[pooled.bins], np.append(lower[1:], 1.0)[pooled.bins]
     marked = (pooled.votes, pooled.marked_prob)
@@ -177,3 +181,152 @@ def _newton(
         if moved <= 1e-13 * (1 + np.max(np.abs(c))) or (improved <= 0 and np.max(np.abs(gradient)) < 1e-9):
             break
     return c
+
+
+class LogisticCalibrator(Calibrator):
+    """Base of the calibrators that fit a logistic curve; see ``TemperatureScalingCalibrator`` for the parameters."""
+
+    def __init__(self, clip: float = CLIP, *, keep_zero: bool = False, case_weight: str | ArrayLike = "voxels") -> None:
+        self.clip = clip
+        self.keep_zero = keep_zero
+        self.case_weight = case_weight
+
+    @property
+    def needs(self) -> Needs:
+        """The probabilities of marked voxels apart, which bring the fit nearer to the voxels."""
+        return Needs(ProbabilityGrid.standard(), marked=True)
+
+
+@register_calibrator("temperature", compared=True)
+class TemperatureScalingCalibrator(LogisticCalibrator):
+    """Divide the logit by one temperature, chosen by the cross-entropy to the mean response (Guo et al., 2017).
+
+    Fitting to the raters' fractions instead of a majority label removes the bias towards too little uncertainty that the
+    latter has (arXiv:2603.22879). Probabilities are clipped to [clip, 1 - clip] before the logit, in the fit and in the map:
+    exact 0 and 1 have no logit, and the optimum depends on the clip.
+
+    Parameters
+    ----------
+    clip : float, default=2**-24
+        float32's resolution below 1.
+    keep_zero : bool, default=False
+        Exact zeros are voxels that were not looked at: they stay 0 and do not enter the fit.
+    case_weight : "voxels", "equal" or array_like of shape (n_cases,), default="voxels"
+
+    Attributes
+    ----------
+    temperature_ : float
+        Above 1 the segmenter was overconfident; inf if the probabilities say nothing about the answers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.special import expit
+    >>> from mrcalib import TemperatureScalingCalibrator
+    >>> logits = np.linspace(-3, 3, 1001)
+    >>> fitted = TemperatureScalingCalibrator().fit(expit(2 * logits), expit(logits))   # a soft target
+    >>> round(fitted.temperature_, 3)
+    2.0
+    """
+
+    map_: LogitMap
+
+    def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        (slope,) = fit_to_votes(
+            data, rater_weight, lambda p: clipped_logit(p, self.clip)[:, np.newaxis], n_nonnegative=1
+        )
+        return LogitMap(float(slope), clip=self.clip, keep_zero=self.keep_zero)
+
+    @property
+    def temperature_(self) -> float:
+        """The fitted temperature."""
+        return 1 / self.map_.slope if self.map_.slope > 0 else np.inf
+
+
+@register_calibrator("Platt", compared=True)
+class PlattCalibrator(LogisticCalibrator):
+    """Affine in the logit, ``expit(slope * logit(p) + offset)``, fitted by the cross-entropy to the mean response.
+
+    Logistic regression on the logit, without penalty (not on the raw probability), and with slope >= 0 so that the map stays
+    monotone. Parameters are those of ``TemperatureScalingCalibrator``.
+
+    Attributes
+    ----------
+    slope_, offset_ : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.special import expit
+    >>> from mrcalib import PlattCalibrator
+    >>> logits = np.linspace(-3, 3, 1001)
+    >>> fitted = PlattCalibrator().fit(expit(logits), expit(0.5 * logits - 1))
+    >>> round(fitted.slope_, 3), round(fitted.offset_, 3)
+    (0.5, -1.0)
+    """
+
+    map_: LogitMap
+
+    def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.column_stack([clipped_logit(prob, self.clip), np.ones(prob.size)])
+
+        slope, offset = fit_to_votes(data, rater_weight, features, n_nonnegative=1)
+        return LogitMap(float(slope), float(offset), self.clip, keep_zero=self.keep_zero)
+
+    @property
+    def slope_(self) -> float:
+        """The fitted slope."""
+        return self.map_.slope
+
+    @property
+    def offset_(self) -> float:
+        """The fitted offset."""
+        return self.map_.offset
+
+
+@register_calibrator("beta", compared=True)
+class BetaCalibrator(LogisticCalibrator):
+    """``expit(a log p - b log(1 - p) + c)`` with a, b >= 0 (Kull, Silva Filho and Flach, 2017), to the mean response.
+
+    Unlike Platt scaling it can treat low and high probabilities differently, and it contains the identity. Parameters are
+    those of ``TemperatureScalingCalibrator``.
+
+    Attributes
+    ----------
+    a_, b_, c_ : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mrcalib import BetaCalibrator
+    >>> p = np.linspace(0.01, 0.99, 999)
+    >>> fitted = BetaCalibrator().fit(p, p)
+    >>> [round(v, 3) + 0.0 for v in (fitted.a_, fitted.b_, fitted.c_)]
+    [1.0, 1.0, 0.0]
+    """
+
+    map_: BetaMap
+
+    def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
+            p = clipped(prob, self.clip)
+            return np.column_stack([np.log(p), -np.log1p(-p), np.ones(p.size)])
+
+        a, b, c = fit_to_votes(data, rater_weight, features, n_nonnegative=2)
+        return BetaMap(float(a), float(b), float(c), self.clip, keep_zero=self.keep_zero)
+
+    @property
+    def a_(self) -> float:
+        """The fitted coefficient of log p."""
+        return self.map_.a
+
+    @property
+    def b_(self) -> float:
+        """The fitted coefficient of -log(1 - p)."""
+        return self.map_.b
+
+    @property
+    def c_(self) -> float:
+        """The fitted constant."""
+        return self.map_.c
