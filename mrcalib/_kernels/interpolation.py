@@ -65,10 +65,12 @@ def interpolate(p: Any, segment: Any, table: Any, out: Any) -> bool:
             bad |= one if top == invalid else none
             keys[i] = np.uint32(top + top) + (one if x[i] > 0.5 else none)
             anything |= bits[i] | keys[i]
-        if anything == none:  # a block of exact zeros, as there are many outside the body
+        # A block of exact zeros, as there are many outside the body.
+        if anything == none:
             result[:] = at_zero
             continue
         for i in range(x.size):
+            # The walk: nearly always no step or one, which the first test decides without a loop.
             j = segment[keys[i]]
             if x[i] >= table[j, 3]:
                 j += one
@@ -153,14 +155,17 @@ def interpolate_single(p: Any, lines: Any, begin: Any, segments: Any, out: Any) 
         anything = np.uint32(0)
         for i in range(x.size):
             anything = np.uint32(anything | bits[i])
-        if anything == np.uint32(0):  # a block of exact zeros
+        # A block of exact zeros, as there are many outside the body.
+        if anything == np.uint32(0):
             result[:] = at_zero
             continue
         _find_lines(x, folded, anchor, keys)
+        # Loading from a table and computing with what was loaded are two loops: the second one is vectorized.
         for i in range(x.size):
             found[i] = lines[np.uint64(keys[i])]
         for i in range(x.size):
             result[i] = line[2 * i] + line[2 * i + 1] * (folded[i] - anchor[i])
+        # Whether any result is NaN is found without branches; only then is the block gone through once more.
         missing = np.uint32(0)
         for i in range(x.size):
             missing = np.uint32(missing | (np.uint32(1) if result[i] != result[i] else np.uint32(0)))
