@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PlattCalibrator,
         SingleRaterCalibrator,
         TemperatureScalingCalibrator,
+        register_calibrator,
     )
     from mrcalib.cohort import Cohort
     from mrcalib.exceptions import GeometryError, SaturationWarning
@@ -58,6 +59,7 @@ _HOME = {
     "TemperatureScalingCalibrator": "calibrators",
     "compare": "study",
     "load": "persistence",
+    "register_calibrator": "calibrators",
     "tally": "tallies",
     "tally_cases": "scale",
 }
@@ -92,6 +94,7 @@ __all__ = [
     "metrics",
     "plots",
     "protocols",
+    "register_calibrator",
     "roi",
     "simulate",
     "tally",

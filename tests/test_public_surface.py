@@ -15,12 +15,13 @@ SURFACE = {
         BetaBinomialCalibrator BetaCalibrator Case CaseAdaptiveCalibrator Cohort GeometryError HardLabelCalibrator
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
-        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols roi simulate
-        tally tally_cases""",
+        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols register_calibrator
+        roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
-        BetaBinomialCalibrator BetaCalibrator CaseAdaptiveCalibrator CountCalibrator HardLabelCalibrator
-        HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
-        PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator VoteCalibrator""",
+        BetaBinomialCalibrator BetaCalibrator CALIBRATORS CalibrationData Calibrator CaseAdaptiveCalibrator CaseSums
+        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator Method Needs
+        OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator
+        data_of_cohort get_method register_calibrator""",
     "mrcalib.metrics": """
         CorpDecomposition DetectionScore Metric PlaneContact RaterAgreement ReliabilityCurve VascularInvasion
         VoteCoverage auc auc_metric average_calibration_error average_precision average_recall binomial_count_probs
@@ -58,7 +59,7 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
-ALIASES = {"PROTOCOLS", "Source", "Progress"}  # types, which carry their docstring below the assignment
+ALIASES = {"CALIBRATORS", "PROTOCOLS", "Source", "Progress"}  # types and tables, which carry their docstring below the assignment
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 

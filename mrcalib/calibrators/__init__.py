@@ -1,7 +1,7 @@
 """Calibrators: each makes a monotone map of the pooled answers of the raters, and is registered under a method's name."""
 
 from mrcalib.calibrators._base import Calibrator
-from mrcalib.calibrators._data import CalibrationData, Needs
+from mrcalib.calibrators._data import CalibrationData, CaseSums, Needs, data_of_cohort
 from mrcalib.calibrators._registry import CALIBRATORS, Method, get_method, register_calibrator
 from mrcalib.calibrators.baselines import HistogramBinningCalibrator, IdentityCalibrator
 from mrcalib.calibrators.beta_binomial import BetaBinomialCalibrator
@@ -19,6 +19,7 @@ __all__ = [
     "CalibrationData",
     "Calibrator",
     "CaseAdaptiveCalibrator",
+    "CaseSums",
     "CountCalibrator",
     "HardLabelCalibrator",
     "HistogramBinningCalibrator",
@@ -31,6 +32,7 @@ __all__ = [
     "PlattCalibrator",
     "SingleRaterCalibrator",
     "TemperatureScalingCalibrator",
+    "data_of_cohort",
     "get_method",
     "register_calibrator",
 ]

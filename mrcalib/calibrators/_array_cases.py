@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from mrcalib.inputs import InputCase, Voxels, check_groups, check_voxels, split_cases
 
 __all__ = ["ArrayCases", "array_cases"]
-
-ARGUMENTS = ("roi", "positive", "soft", "invalid")  # of fit, which messages may name as the way out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,18 +73,18 @@ def array_cases(
     several = split_cases(probs, raters, roi=roi, groups=groups, rater_axis=rater_axis, sample_weight=sample_weight)
     if several is not None:
         return _of_list(several, options)
-    voxels = check_voxels(
-        probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, arguments=ARGUMENTS, **options
-    )
-    are_named = voxels.rater_names != tuple(map(str, range(voxels.n_raters)))
+    voxels = check_voxels(probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, **options)
+    positions = tuple(map(str, range(voxels.n_raters)))
+    rater_names = tuple(map(str, raters)) if isinstance(raters, Mapping) else positions
+    are_named = rater_names != positions
     if groups is None:
-        return ArrayCases([voxels], (), voxels.rater_names, are_named)
+        return ArrayCases([voxels], (), rater_names, are_named)
     labels = _by_voxel(check_groups(groups), np.shape(probs)).ravel(order=voxels.order)
     names, index = np.unique(labels, return_inverse=True)
     if not apart:
-        return ArrayCases([voxels], tuple(map(str, names)), voxels.rater_names, are_named)
+        return ArrayCases([voxels], tuple(map(str, names)), rater_names, are_named)
     parts = [part for part in _split(voxels, index.ravel(), names.size)]
-    return ArrayCases(parts, tuple(map(str, names)), voxels.rater_names, are_named)
+    return ArrayCases(parts, tuple(map(str, names)), rater_names, are_named)
 
 
 def _of_list(cases: Sequence[InputCase], options: dict[str, Any]) -> ArrayCases:
@@ -110,7 +108,6 @@ def _of_list(cases: Sequence[InputCase], options: dict[str, Any]) -> ArrayCases:
                 roi=case.roi,
                 sample_weight=case.sample_weight,
                 case=case.id,
-                arguments=ARGUMENTS,
                 **options,
             )
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, bit_masks
+from mrcalib.inputs import Voxels, bit_masks, refuse_probs
 from mrcalib.responses import PooledResponses
 from mrcalib.tallies import VoteCounts
 
@@ -152,12 +152,22 @@ class CaseSums:
         """The same cases with other factors, which are given in the order of the cohort."""
         return replace(self, weight=weight[self.order])
 
-    def over_raters(self, rater_weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Sums over raters, of shape (n_cases, 3, n_bins), and over bins, too, of shape (n_cases, 3)."""
+    def for_raters(self, rater_weight: FloatArray | None) -> CaseSums:
+        """The same cases with ``pairs`` and ``totals`` under these weights of the raters, in the order that these give."""
         if rater_weight is None:
-            return self.pairs, self.totals
+            return self
         pairs: FloatArray = np.einsum("r,nkrb->nkb", rater_weight, self.sums)
-        return pairs, pairs.sum(axis=-1)
+        totals = pairs.sum(axis=-1)
+        order = np.lexsort(totals.T)
+        return CaseSums(
+            self.bins,
+            self.sums,
+            pairs[order],
+            totals[order],
+            self.n_voxels[order],
+            self.weight[order],
+            self.order[order],
+        )
 
 
 def data_of_cohort(
@@ -236,7 +246,7 @@ def pool_weighted(
             for row, values in enumerate((here, here * p, voted, voted * p)):
                 sums[row, r] += np.bincount(b, values, grid.n_bins)
     if refused and invalid == "raise":
-        voxels.refuse_probs(refused)
+        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
     used = np.flatnonzero(sums[0].any(axis=0))
     counts = VoteCounts.of_voxels(voxels, grid) if needs.votes else None
     return CalibrationData(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros, vote_counts=counts)

@@ -39,6 +39,7 @@ class IdentityCalibrator(Calibrator):
         self.case_weight = case_weight
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:  # noqa: ARG002
+        """The identity; parameters as for ``Calibrator.fit_map``."""
         return PiecewiseLinearMap(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
@@ -87,6 +88,7 @@ class HistogramBinningCalibrator(Calibrator):
         return Needs(ProbabilityGrid(edges=edges_of_uniform_bins(check_n_bins(self.n_bins))))
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The step map of the bins' mean responses; parameters as for ``Calibrator.fit_map``."""
         check_choice("strategy", self.strategy, ("uniform", "equal-mass"))
         n_bins = check_n_bins(self.n_bins)
         prob, weight, response = data.pooled.mean_response(rater_weight)

@@ -113,6 +113,7 @@ class BetaBinomialCalibrator(CountCalibrator):
         return replace(super().needs, marked=self.mean in ("beta", "platt", "temperature"))
 
     def fit_map(self, data: CalibrationData, rater_weight: FloatArray | None) -> CalibrationMap:
+        """The map of the mean; the correlation is fitted to it. Parameters as for ``Calibrator.fit_map``."""
         check_choice("mean", self.mean, (*MEANS, "none"))
         check_choice("dispersion", self.dispersion, ("varying", "constant", "binomial"))
         refuse_rater_weight(rater_weight, self.raters_)
@@ -152,9 +153,11 @@ class BetaBinomialCalibrator(CountCalibrator):
         return dist.reshape(*mean.shape, n_raters + 1).astype(mean.dtype, copy=False)
 
     def learned(self) -> dict[str, Any]:
+        """The correlation and what it was fitted to, as JSON values."""
         return {"rho": list(self.rho_), "n_counted": self.n_counted_, "log_likelihood": self.log_likelihood_}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take back the correlation; ValueError if it is damaged."""
         rho = tuple(float(value) for value in state["rho"])
         if len(rho) not in (1, len(KNOTS)) or not all(0 <= value < 1 for value in rho):
             msg = f"rho must be 1 or {len(KNOTS)} numbers in [0, 1)"

@@ -140,12 +140,13 @@ class CaseAdaptiveCalibrator(Calibrator):
     # Fitting ----------------------------------------------------------------------------------------------------------
 
     def fit_map(self, data: CalibrationData, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+        """The map of a case of median volume; parameters as for ``Calibrator.fit_map``."""
         check_choice("volume", self.volume, ("blend", "segmenter", "map"))
         n_sizes = _check_n_sizes(self.n_sizes)
-        by_case = data.by_case or CaseSums.of(
-            data.pooled.bins, np.stack([[data.pooled.weight, data.pooled.prob_sum, data.pooled.votes]])
-        )
-        pairs, totals = by_case.over_raters(rater_weight)
+        one_case = [[data.pooled.weight, data.pooled.prob_sum, data.pooled.votes]]
+        by_case = data.by_case or CaseSums.of(data.pooled.bins, np.array(one_case))
+        by_case = by_case.for_raters(rater_weight)
+        pairs, totals = by_case.pairs, by_case.totals
         answers = totals[:, 0]
         counts = (by_case.weight > 0) & (answers > 0)
         answers_a_voxel = np.divide(answers, by_case.n_voxels, out=np.ones(counts.size), where=counts)
@@ -229,6 +230,7 @@ class CaseAdaptiveCalibrator(Calibrator):
         return self.map_for(probs)(probs)
 
     def learned(self) -> dict[str, Any]:
+        """The maps and their volumes, as JSON values."""
         return {
             "sizes": list(self.sizes_),
             "maps": [fitted.to_dict() for fitted in self.maps_],
@@ -236,6 +238,7 @@ class CaseAdaptiveCalibrator(Calibrator):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take back the maps and their volumes; ValueError if they do not fit together."""
         maps = tuple(map_from_dict(values) for values in state["maps"])
         self.sizes_ = tuple(float(size) for size in state["sizes"])
         self.volume_share_ = float(state["volume_share"])

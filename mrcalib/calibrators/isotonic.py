@@ -221,6 +221,7 @@ class SingleRaterCalibrator(IsotonicCalibrator):
         self.rater = rater
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The isotonic map to one rater's answers; parameters as for ``Calibrator.fit_map``."""
         n = data.pooled.n_raters
         named = isinstance(self.rater, str)
         known = self.rater in self.raters_ if named else 0 <= int(self.rater) < n
@@ -264,6 +265,7 @@ class HardLabelCalibrator(IsotonicCalibrator):
     """
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The mean of the raters' isotonic maps; parameters as for ``Calibrator.fit_map``."""
         n = data.pooled.n_raters
         weight = np.ones(n) if rater_weight is None else rater_weight
         answered = [r for r in range(n) if data.pooled.weight[r].any() and weight[r] > 0]
@@ -275,9 +277,11 @@ class HardLabelCalibrator(IsotonicCalibrator):
         return mean_of_maps(maps, weight[answered])
 
     def learned(self) -> dict[str, Any]:
+        """The raters' maps, as JSON values."""
         return {"rater_maps": [[name, fitted.to_dict()] for name, fitted in self.rater_maps_]}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take back the raters' maps."""
         self.rater_maps_ = tuple(
             (name, PiecewiseLinearMap(**{k: v for k, v in values.items() if k != "kind"}))
             for name, values in state["rater_maps"]
@@ -338,4 +342,5 @@ class MHRIsotonicCalibrator(IsotonicCalibrator):
     """
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The isotonic map to the raters' mean response; parameters as for ``Calibrator.fit_map``."""
         return self._isotonic(data, rater_weight)

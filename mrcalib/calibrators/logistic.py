@@ -232,6 +232,7 @@ class TemperatureScalingCalibrator(LogisticCalibrator):
     map_: LogitMap
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The map that divides the logit by the fitted temperature; parameters as for ``Calibrator.fit_map``."""
         (slope,) = fit_to_votes(
             data, rater_weight, lambda p: clipped_logit(p, self.clip)[:, np.newaxis], n_nonnegative=1
         )
@@ -268,6 +269,7 @@ class PlattCalibrator(LogisticCalibrator):
     map_: LogitMap
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The fitted affine map of the logit; parameters as for ``Calibrator.fit_map``."""
         def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.column_stack([clipped_logit(prob, self.clip), np.ones(prob.size)])
 
@@ -309,6 +311,7 @@ class BetaCalibrator(LogisticCalibrator):
     map_: BetaMap
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
+        """The fitted beta map; parameters as for ``Calibrator.fit_map``."""
         def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
             p = clipped(prob, self.clip)
             return np.column_stack([np.log(p), -np.log1p(-p), np.ones(p.size)])

@@ -298,6 +298,17 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         fit: Callable[[Calibrator, str], Calibrator],
         channels: Mapping[str, int] | None,
     ) -> Self:
+        """Fit a calibrator to each class: what all ways of fitting end in.
+
+        Parameters
+        ----------
+        classes : dict of str to int
+            Label by name.
+        fit : callable
+            Fits a new calibrator to the class of this name.
+        channels : mapping of str to int, optional
+            The channel of each class in files; its position in ``probs`` by default.
+        """
         template: Any = MHRIsotonicCalibrator() if self.calibrator is None else self.calibrator
         if not isinstance(template, Calibrator):
             msg = f"calibrator must be a calibrator of one foreground; got a {type(template).__name__}."

@@ -117,6 +117,7 @@ class OrdinalCalibrator(CountCalibrator):
         self.case_weight = case_weight
 
     def fit_map(self, data: CalibrationData, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+        """The read-out of the fitted levels; parameters as for ``Calibrator.fit_map``."""
         check_choice("readout", self.readout, ("expected", "majority"))
         check_choice("tie", self.tie, ("foreground", "background"))
         refuse_rater_weight(rater_weight, self.raters_)
@@ -151,9 +152,11 @@ class OrdinalCalibrator(CountCalibrator):
         return np.asarray(thinned(dist, n_raters), dtype=dist.dtype)
 
     def learned(self) -> dict[str, Any]:
+        """The maps of the levels, as JSON values."""
         return {"levels": [level.to_dict() for level in self.levels_], "n_iter": self.n_iter_}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take back the maps of the levels; ValueError if they are damaged."""
         levels = tuple(map_from_dict(values) for values in state["levels"])
         if not levels or not all(isinstance(level, PiecewiseLinearMap) for level in levels):
             msg = "levels must be piecewise linear maps, at least one"

@@ -16,7 +16,7 @@ from mrcalib.cli._tables import table
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mrcalib.calibrators import OneVsRestCalibrator, VoteCalibrator
+    from mrcalib.calibrators import OneVsRestCalibrator, Calibrator
     from mrcalib.cohort import Cohort
     from mrcalib.io import Case
 
@@ -25,8 +25,8 @@ __all__ = ["run_classes"]
 
 def run_classes(
     args: argparse.Namespace,
-    unfitted: Callable[[Sequence[str]], VoteCalibrator],
-    summary: Callable[[VoteCalibrator, int], dict[str, Any]],
+    unfitted: Callable[[Sequence[str]], Calibrator],
+    summary: Callable[[Calibrator, int], dict[str, Any]],
 ) -> int:
     """Fit each class against the rest, save all in one file, and print the maps side by side."""
     check_class_options(args)
@@ -51,7 +51,7 @@ def run_classes(
 
 
 def _fit(
-    method: VoteCalibrator, cases: Sequence[Case], args: argparse.Namespace
+    method: Calibrator, cases: Sequence[Case], args: argparse.Namespace
 ) -> tuple[OneVsRestCalibrator, dict[str, Exception]]:
     from mrcalib.calibrators import OneVsRestCalibrator
 
@@ -61,7 +61,7 @@ def _fit(
     for one in classes:
         args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
         folder = None if args.tallies is None else args.tallies / one.name
-        cohorts[one.name], failed = tally(cases, for_class(args, one), checkpoints=folder, grid=method._grid())
+        cohorts[one.name], failed = tally(cases, for_class(args, one), checkpoints=folder, grid=method.needs.grid)
         failures |= failed
     good = [case for case in cases if case.id not in failures]
     options = {one.name: load_options_of(for_class(args, one)) for one in classes}
@@ -71,11 +71,11 @@ def _fit(
     }
     labels = {one.name: one.label for one in classes}
 
-    def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
-        return calibrator._fit_tallied(good, kept[name], options=options[name])
+    def fitted(calibrator: Calibrator, name: str) -> Calibrator:
+        return calibrator.fit_tally(kept[name], cases=good, options=options[name])
 
     together = OneVsRestCalibrator(method, labels)
-    return together._fit_each(labels, fitted, {one.name: one.position for one in classes}), failures
+    return together.fit_each(labels, fitted, {one.name: one.position for one in classes}), failures
 
 
 def _report(

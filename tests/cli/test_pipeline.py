@@ -17,7 +17,7 @@ FEW = (
     "--methods",
     "none",
     "MHR",
-    "TwinTrack (250 bins)",
+    "TwinTrack",
     "--metrics",
     "brier",
     "mr_ece",
