@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 
 
 def check_case_weight(case_weight: str | ArrayLike, n_voxels: ArrayLike) -> FloatArray:
-    """The factor of each case's counts: "voxels" 1, "equal" such that all cases weigh the same, or one number a case.
+    """The factor of each case's counts: 1 for "voxels"; for "equal" such that all cases weigh the same; or the given numbers.
 
     Equal weights are scaled to keep the total number of voxels, and a case without voxels weighs nothing.
     """
@@ -50,12 +50,13 @@ def check_case_weight(case_weight: str | ArrayLike, n_voxels: ArrayLike) -> Floa
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Cases as tallies, with their ids and the groups (patients, sites) that resampling keeps together.
+    """The tallies of many cases, with their ids and the groups (patients, sites) that resampling keeps together.
 
     Parameters
     ----------
     tallies : sequence of Tally
-        One a case, on one grid. Raters are put in common: one that a case does not name is missing there.
+        One for each case, all on one grid. The raters of the study are those of all cases; a rater whom a case does not name
+        is missing there.
     ids : sequence of str, optional
         Case ids, all different; "0", "1", ... by default.
     groups : sequence of str, optional
@@ -142,7 +143,7 @@ class Cohort:
         )
 
     def responses(self, case: int) -> Responses:
-        """Rows of one case, for metrics."""
+        """The rows of one case, for metrics."""
         return self.tallies[case].responses(voxel_volume=self.voxel_volume[case])
 
     def pooled(self, case_weight: str | ArrayLike = "voxels") -> PooledResponses:
@@ -249,7 +250,7 @@ class Cohort:
 
     @classmethod
     def load(cls, folder: str | Path) -> Cohort:
-        """Read every tally of a folder, in the order of the case ids."""
+        """The cohort of all tallies in a folder, in the order of the case ids; ValueError if there is none."""
         paths = [path for path in Path(folder).glob("*.npz") if not is_unfinished(path)]
         if not paths:
             msg = f"There is no tally (*.npz) in {folder}."

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.tallying import LANES
 
-__all__ = ["ProbabilityGrid", "edge_above", "edges_of_uniform_bins"]
+__all__ = ["ProbabilityGrid", "edge_above", "edges_of_uniform_bins", "shared_grid"]
 
 _TINY = 2.0**-32  # all of (0, _TINY) shares one bin and counts as _TINY / 2
 _ULP = 2.0**-24  # the spacing of float32 between 1/2 and 1
@@ -260,6 +260,12 @@ class ProbabilityGrid:
         total += offset_sum * unit[bins]
         np.subtract(count, total, out=total, where=self.lower[bins] > 0.5)  # of 1 - p, back to p
         return total
+
+
+@lru_cache(maxsize=16)
+def shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
+    """One grid for all tallies that are read or sent by other processes: its tables are computed once."""
+    return ProbabilityGrid(mantissa_bits, edges)
 
 
 @lru_cache(maxsize=1)

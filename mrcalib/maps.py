@@ -80,7 +80,7 @@ class CalibrationMap:
                 result = values[run] if values.dtype == native else np.empty(part.shape, native)
                 if self._evaluate(part, result) and not np.all((part >= 0) & (part <= 1) | np.isnan(part)):
                     wrong = np.count_nonzero((flat < 0) | (flat > 1))
-                    refuse_probs(flat, int(wrong), None, droppable=False)
+                    refuse_probs(flat, int(wrong), None)
                 if values.dtype != native:
                     values[run] = result
                 if self.keep_zero and not self._keeps_zero(part):

@@ -338,7 +338,7 @@ class TestCase:
             CaseDisplay.from_arrays(image, probs, masks, spacing=(1, 1))
         with pytest.raises(ValueError, match="rater_names must name each of the 3 raters; got 1"):
             CaseDisplay.from_arrays(image, probs, masks, rater_names=["a"])
-        with pytest.raises(ValueError, match=r"must hold 0 and 1 only.*pass positive=2"):
+        with pytest.raises(ValueError, match=r"must hold 0 and 1 only.*pass mask == 2"):
             CaseDisplay.from_arrays(image, probs, masks * 2)
         with pytest.raises(ValueError, match="ax must hold 3 axes, one for each picture; got 1"):
             CaseDisplay.from_arrays(image, probs, masks).plot(Figure().add_subplot())

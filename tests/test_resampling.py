@@ -180,7 +180,7 @@ def test_a_number_of_folds_may_come_from_numpy():
     assert len(splits(list("aabb"), np.int64(2))) == 2
 
 
-def test_a_splitter_that_tears_groups_apart_is_refused():
+def test_a_splitter_that_divides_a_group_is_refused():
     with pytest.raises(ValueError, match="group"):
         splits(list("abab"), KFold(2))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -555,3 +556,21 @@ def test_probabilities_are_compared_in_float32():
 def test_a_grid_of_ones_own_is_kept():
     grid = ProbabilityGrid(5, (0.4,))
     assert tally(np.array([0.4]), [1], grid=grid).grid == grid
+
+
+def test_counts_that_int64_cannot_hold_are_refused():
+    half = tally(np.array([0.25]), [1])
+    most = replace(half, cells=half.cells._replace(voxels=np.array([1 << 62])))
+    assert (most + half).n_voxels == (1 << 62) + 1
+    with pytest.raises(OverflowError, match="more voxels than a tally can count"):
+        _ = most + most
+    with pytest.raises(OverflowError, match="more voxels than a tally can count"):
+        Tally.sum([most] * 5)
+
+
+def test_a_file_with_negative_counts_is_damaged(saved):
+    with np.load(saved) as file:
+        content = {name: file[name] for name in file.files}
+    np.savez(saved, **content | {"voxels": -content["voxels"].astype(np.int64)})
+    with pytest.raises(ValueError, match=r"damaged .*negative"):
+        Tally.load(saved)

@@ -17,7 +17,6 @@ import mrcalib
 from mrcalib import Case, Cohort, ProbabilityGrid, Tally, tally, tally_cases
 from mrcalib.scale import tally_blocks, tally_case
 from mrcalib.scale._tasks import each_on_cluster
-from mrcalib.scale._wire import packed
 from mrcalib.scale.blocks import FIRST_MASK, _computed, _Image, _Rules, _tree
 from mrcalib.tallies import Cells
 
@@ -115,7 +114,7 @@ def sizes(folder: Path, scratch: Path) -> dict[str, list[Row]]:
             "bins": int(grid.n_bins),
             "cells": int(part.cells.voxels.size),
             "memory": sum(column.nbytes for column in part.cells),
-            "wire": len(pickle.dumps(packed(part.cells), protocol=5)),
+            "wire": len(pickle.dumps(part.cells.narrowed(), protocol=5)),
             "disk": (scratch / "one.npz").stat().st_size,
         }
 
@@ -237,7 +236,7 @@ def graphs(client: Any, n_blocks: tuple[int, ...]) -> list[Row]:
 
 def nothing_counted(*_: Any) -> Any:
     """The tally of no voxels."""
-    return packed(Cells.empty()), 0
+    return Cells.empty().narrowed(), 0
 
 
 def smallest_tally() -> float:

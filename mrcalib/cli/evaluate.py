@@ -305,7 +305,9 @@ class _Metrics:
             roi = valid if roi is None else roi & valid
 
         def rows_of(probs: NDArray[np.floating]) -> Responses:
-            return voxel_responses(probs, list(loaded.raters), roi=roi, voxel_volume=volume)
+            return voxel_responses(
+                probs, list(loaded.raters), roi=roi, voxel_volume=volume, arguments=("roi", "invalid")
+            )
 
         def calibrated(calibrator: Calibrator) -> Responses:
             """In the dtype of the file, as ``mrcalib apply`` calibrates."""

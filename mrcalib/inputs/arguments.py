@@ -15,6 +15,7 @@ __all__ = [
     "check_labels",
     "check_n_bins",
     "check_number",
+    "check_positive",
     "check_spacing",
     "check_voxel_volume",
 ]
@@ -48,15 +49,27 @@ def check_number(name: str, value: object, low: float, high: float) -> float:
     >>> check_number("threshold", 1, 0, 1)
     1.0
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        found = None
-    else:
-        found = float(value)
-    if found is None or not low <= found <= high:  # not so for NaN either
-        where = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
+    numbers = _numbers([value])
+    found = np.nan if numbers is None else numbers[0]
+    if not low <= found <= high:  # not so for NaN either
+        where = f"of at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
         msg = f"{name} must be a number {where}; got {value!r}."
         raise ValueError(msg)
     return found
+
+
+def check_positive(name: str, value: object) -> float:
+    """``value`` as a float; ValueError unless it is a positive finite number, and no truth value."""
+    found = _numbers([value])
+    if found is None or not 0 < found[0] < np.inf:
+        msg = f"{name} must be a positive number; got {value!r}."
+        raise ValueError(msg)
+    return found[0]
+
+
+def check_voxel_volume(volume: object) -> float:
+    """The volume of a voxel as a float; ValueError unless it is a positive finite number."""
+    return check_positive("voxel_volume", volume)
 
 
 def check_labels(positive: Any, name: str = "positive") -> tuple[int, ...] | None:
@@ -112,15 +125,6 @@ def check_spacing(spacing: Any, n_axes: int | None = None, *, name: str = "spaci
         msg = f"{name} must be positive and finite, in mm; got {spacing!r}."
         raise ValueError(msg)
     return edges
-
-
-def check_voxel_volume(volume: Any, name: str = "voxel_volume") -> float:
-    """The volume of a voxel as a float; ValueError unless it is a finite positive number."""
-    found = _numbers([volume])
-    if found is None or not 0 < found[0] < np.inf:
-        msg = f"{name} must be a positive, finite number; got {volume!r}."
-        raise ValueError(msg)
-    return found[0]
 
 
 def check_groups(groups: ArrayLike, name: str = "groups") -> NDArray[Any]:

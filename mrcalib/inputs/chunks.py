@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.inputs.messages import refuse_labels
+from mrcalib.inputs.messages import refuse_labels, refuse_probs
+from mrcalib.inputs.raters import split_missing
 
 __all__ = ["CHUNK", "Chunk", "Order", "Voxels", "bit_masks"]
 
@@ -66,7 +67,8 @@ class Voxels:
     sample_weight: NDArray[Any] | None
     case: str | None
     order: Order = "C"
-    takes_soft: bool = False
+    rater_names: tuple[str, ...] = ()
+    arguments: frozenset[str] = frozenset()
 
     @property
     def n_voxels(self) -> int:
@@ -129,19 +131,8 @@ class Voxels:
         everywhere = np.empty(0, np.uint8)
         if mask is None:
             return everywhere, everywhere
-        piece = cut(mask)
-        present = everywhere
-        if np.ma.isMaskedArray(mask) and np.ma.getmask(piece).any():
-            present = (~np.ma.getmaskarray(piece)).astype(np.uint8)
-            piece = np.ma.filled(piece, 0)
-        elif np.ma.isMaskedArray(mask):
-            piece = np.ma.getdata(piece)
-        if piece.dtype.kind == "f":
-            missing = np.isnan(piece)
-            if missing.any():
-                known = (~missing).astype(np.uint8)
-                present = known if present.size == 0 else present & known
-                piece = np.where(missing, 0, piece)
+        piece, known = split_missing(cut(mask))
+        present = everywhere if known is None else known.view(np.uint8)
         if self.positive is not None:
             piece = np.isin(piece, self.positive)
         if piece.dtype.kind == "b":
@@ -165,13 +156,10 @@ class Voxels:
 
     def _whole(self, rater: int, mask: NDArray[Any]) -> NDArray[Any] | None:
         """A rater's flat mask of 0 and 1, None if nothing is known of it."""
-        values: NDArray[Any] = np.ma.getdata(mask)
-        unknown = np.ma.getmaskarray(mask) if np.ma.is_masked(mask) else np.zeros(1, dtype=bool)
-        if values.dtype.kind == "f":
-            unknown = unknown | np.isnan(values)
-        if unknown.all() and unknown.size == values.size:
+        values, known = split_missing(mask)
+        if known is not None and not known.any():
             return None
-        if unknown.any():
+        if known is not None:
             msg = (
                 f"Rater {rater} annotated part of the voxels only; whole masks are needed, or None for a missing rater."
             )
@@ -181,8 +169,15 @@ class Voxels:
         return values
 
     def refuse_labels(self, rater: int) -> None:
-        """Raise for a rater whose mask holds other values than 0 and 1."""
-        refuse_labels(self.masks[rater], rater, self.case, takes_soft=self.takes_soft)
+        """Raise ValueError for a rater whose mask holds other values than 0 and 1."""
+        refuse_labels(self.masks[rater], rater, self.case, arguments=self.arguments)
+
+    def refuse_probs(self, refused: int | None = None) -> None:
+        """Raise ValueError for probabilities in the region that are NaN or outside [0, 1]: ``refused`` of them, if counted."""
+        read = self.probs if self.roi is None else self.probs[self.roi]
+        if refused is None:
+            refused = int(np.count_nonzero(~((read >= 0) & (read <= 1))))
+        refuse_probs(read, refused, self.case, arguments=self.arguments)
 
 
 def _contiguous(array: NDArray[Any]) -> bool:

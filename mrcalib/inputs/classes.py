@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs.arrays import check_probs
+from mrcalib.inputs.arrays import TOLERANCE, check_probs
 from mrcalib.inputs.raters import split_raters
 
 __all__ = [
@@ -24,9 +24,6 @@ __all__ = [
 
 Classes: TypeAlias = Mapping[str, int] | Sequence[int]
 """Labels of the foreground classes, by name or in a list; 0 is the background and is not named."""
-
-TOLERANCE = 0.01
-"""How far the probabilities of exclusive classes may sum from 1: a softmax in half precision does."""
 
 
 def named_classes(classes: Classes) -> dict[str, int]:

@@ -226,7 +226,7 @@ def _blocks(
         for values in probs:
             wrong = int(np.count_nonzero(~((values >= 0) & (values <= 1))))
             if wrong:
-                refuse_probs(values, wrong, None, droppable=False)
+                refuse_probs(values, wrong, None, arguments=("roi",))
         yield _Rows(probs, present[counted], [bits[counted] for bits in marked], len(maps), volume)
 
 

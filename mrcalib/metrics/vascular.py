@@ -290,14 +290,14 @@ def vascular_invasion(
     >>> round(result.wasserstein["aorta"], 6)
     60.0
     """
-    voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False)
+    voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False, arguments=())
     shape = np.shape(probs)
     planes = _planes(shape, spacing, affine)
     rule = _rule(contact_mm, min_area_mm2, max_elongation)
     p = voxels.probs.reshape(shape, order=voxels.order)
     masks = voxels.whole_masks(shape)
     if not (p.min() >= 0 and p.max() <= 1):
-        refuse_probs(p, int(np.count_nonzero(~((p >= 0) & (p <= 1)))), None, droppable=False)
+        refuse_probs(p, int(np.count_nonzero(~((p >= 0) & (p <= 1)))), None)
     levels = _levels(thresholds)
     labels = check_vessels(vessels, shape)
     if vessel_labels is None:

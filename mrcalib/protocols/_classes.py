@@ -36,7 +36,7 @@ def check_class_probs(probs: ArrayLike, n_classes: int) -> NDArray[Any]:
     for channel in array:
         n_bad = int(np.count_nonzero(~((channel >= 0) & (channel <= 1))))
         if n_bad:
-            refuse_probs(channel.ravel(), n_bad, None, droppable=False)
+            refuse_probs(channel.ravel(), n_bad, None)
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 

@@ -136,7 +136,7 @@ def curvas_pdacvi(
     """
     p = np.ascontiguousarray(check_probs(probs))
     p = p.astype(np.float32) if p.dtype == np.float16 else p
-    voxels = check_voxels(p, raters, soft=False)
+    voxels = check_voxels(p, raters, soft=False, arguments=())
     if voxels.n_voxels == 0:
         msg = f"There is no voxel to score: probs have the shape {p.shape}."
         raise ValueError(msg)
@@ -218,6 +218,6 @@ def _box_notes(box: Box | None, ece: float) -> list[str]:
 def _rows(probs: NDArray[Any], raters: Any, voxels: Voxels) -> Responses:
     """Rows for threshold Dice and 50 bins: where p is float32 those of the tally, which is cut at their edges."""
     if probs.dtype != np.float32:
-        return voxel_responses(probs, raters, soft=False)
+        return voxel_responses(probs, raters, soft=False, arguments=())
     names = tuple(str(r) for r in range(voxels.n_raters))
     return tally_voxels(voxels, ProbabilityGrid.standard(), names).responses()

@@ -77,7 +77,7 @@ def qubiq(
     >>> round(scores["dice"], 4), scores["dice_inclusive"]
     (0.8889, 1.0)
     """
-    responses = voxel_responses(probs, raters, soft=False)
+    responses = voxel_responses(probs, raters, soft=False, arguments=())
     require_voxels(float(responses.count.sum()))
     levels = THRESHOLDS.get(thresholds, thresholds) if isinstance(thresholds, str) else thresholds
     rules = (strict, not strict)

@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcalib._files import file_stem
-from mrcalib.grid import ProbabilityGrid
+from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.io import Case, LoadOptions, Source
 from mrcalib.scale._cluster import Scheduler
 from mrcalib.scale._cluster import cluster as a_cluster
 from mrcalib.scale._tasks import each_on_cluster
-from mrcalib.scale._wire import Columns, packed, shared_grid, unpacked
 from mrcalib.scale.cases import _tally_or_load
 from mrcalib.scale.slabs import TalliedCase
-from mrcalib.tallies import Tally
+from mrcalib.tallies import Cells, Columns, Tally
 
 __all__ = ["at_absolute_paths", "tally_on_cluster"]
 
@@ -95,12 +94,12 @@ def _tally_and_pack(
     """On a worker, in one thread: a case is one task, and the cluster decides how many run at once."""
     done, status = _tally_or_load(case, checkpoints, shared_grid(*grid), options, invalid=invalid, n_threads=1)
     part = done.tally
-    sent = _Packed(packed(part.cells), part.raters, part.strata, part.refused, done.voxel_volume, done.recall)
+    sent = _Packed(part.cells.narrowed(), part.raters, part.strata, part.refused, done.voxel_volume, done.recall)
     return sent, status
 
 
 def _unpacked(found: _Packed, grid: ProbabilityGrid) -> TalliedCase:
-    part = Tally(grid, found.raters, found.strata, unpacked(found.columns), found.refused)
+    part = Tally(grid, found.raters, found.strata, Cells.widened(found.columns), found.refused)
     return TalliedCase(part, found.voxel_volume, found.recall)
 
 

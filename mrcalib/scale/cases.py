@@ -91,7 +91,13 @@ def voxels_of_case(case: Case, *, raters: Sequence[str], options: LoadOptions | 
     """
     loaded = case.load(options=options or LoadOptions())
     known = dict(zip(loaded.rater_names, loaded.raters, strict=True))
-    return check_voxels(loaded.probs, [known.get(name) for name in raters], roi=loaded.roi, case=loaded.id)
+    return check_voxels(
+        loaded.probs,
+        [known.get(name) for name in raters],
+        roi=loaded.roi,
+        case=loaded.id,
+        arguments=("roi", "positive", "invalid"),
+    )
 
 
 def tally_cases(

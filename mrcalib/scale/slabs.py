@@ -71,7 +71,16 @@ def _by_slabs(opened: OpenCase, grid: ProbabilityGrid | None, invalid: str, n_jo
     running = RunningTally(grid or ProbabilityGrid.standard(), opened.rater_names, invalid=invalid)
     tallied = not opened.has_region and invalid == "raise"  # then the tally has every voxel
     for slab in opened.slabs(n_jobs=n_jobs, overlaps=not tallied):
-        running.add(check_voxels(slab.probs, list(slab.raters), roi=slab.roi, soft=False, case=opened.id))
+        running.add(
+            check_voxels(
+                slab.probs,
+                list(slab.raters),
+                roi=slab.roi,
+                soft=False,
+                case=opened.id,
+                arguments=("roi", "positive", "invalid"),
+            )
+        )
     counted = running.tally()
     if tallied:
         opened.require_agreement(_shared(counted))

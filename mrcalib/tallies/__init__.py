@@ -4,7 +4,7 @@
 this small table, whatever the number of voxels.
 """
 
-from mrcalib.tallies._cells import Cells, narrow
+from mrcalib.tallies._cells import Cells, Columns
 from mrcalib.tallies._counting import CountTable
 from mrcalib.tallies._tally import MAX_STUDY_RATERS, SCHEMA, Tally
 from mrcalib.tallies._tallying import RunningTally, tally, tally_voxels
@@ -14,11 +14,11 @@ __all__ = [
     "MAX_STUDY_RATERS",
     "SCHEMA",
     "Cells",
+    "Columns",
     "CountTable",
     "RunningTally",
     "Tally",
     "VoteCounts",
-    "narrow",
     "tally",
     "tally_voxels",
     "thinned",

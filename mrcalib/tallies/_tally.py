@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._files import atomic_write
-from mrcalib.grid import ProbabilityGrid
+from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.responses import PooledResponses, Responses
-from mrcalib.tallies._cells import Cells, narrow
+from mrcalib.tallies._cells import Cells
 
 __all__ = ["MAX_STUDY_RATERS", "SCHEMA", "Tally"]
 
@@ -217,7 +217,7 @@ class Tally:
             **extra,
         }
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
-            columns: dict[str, Any] = {name: narrow(column) for name, column in zip(COLUMNS, self.cells, strict=True)}
+            columns: dict[str, Any] = dict(zip(COLUMNS, self.cells.narrowed(), strict=True))
             np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
 
     @classmethod
@@ -236,20 +236,18 @@ class Tally:
                     if header["schema"] > SCHEMA:
                         later = header["schema"]
                         raise LookupError(later)
-                    cells = Cells.of(*(file[name] for name in COLUMNS))
-                grid = _shared_grid(header["mantissa_bits"], tuple(header["edges"]))
+                    columns = [file[name].astype(np.int64) for name in COLUMNS]
+                    if any(column.min(initial=0) < 0 for column in columns):
+                        msg = "a column holds negative numbers"
+                        raise ValueError(msg)
+                    cells = Cells.of(*columns)
+                grid = shared_grid(header["mantissa_bits"], tuple(header["edges"]))
                 return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
             except Exception as error:
                 msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
                 if later:
                     msg = f"{path} has tally schema {later}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
                 raise ValueError(msg) from error
-
-
-@lru_cache(maxsize=16)
-def _shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
-    """One grid for all tallies that are read: its tables are made once."""
-    return ProbabilityGrid(mantissa_bits, edges)
 
 
 def _short(value: object) -> str:

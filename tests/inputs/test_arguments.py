@@ -9,8 +9,8 @@ from mrcalib.inputs import (
     check_groups,
     check_labels,
     check_number,
+    check_positive,
     check_spacing,
-    check_voxel_volume,
 )
 
 
@@ -33,7 +33,7 @@ def test_numbers_lie_in_their_range(value):
 
 def test_spacing_and_volume_are_positive_and_finite():
     assert check_spacing(np.array([1, 2], np.float32), 2) == (1.0, 2.0)
-    assert check_voxel_volume(np.float32(0.5)) == 0.5
+    assert check_positive("voxel_volume", np.float32(0.5)) == 0.5
     for bad in ([np.inf], [np.nan], [0], [-1], [True], ["1"], [], None, 3.0, [[1, 2]]):
         with pytest.raises(ValueError, match="spacing must be"):
             check_spacing(bad)
@@ -41,7 +41,7 @@ def test_spacing_and_volume_are_positive_and_finite():
         check_spacing([1, 2], 3)
     for bad in (0, -1, np.inf, np.nan, True, None, "1", 1j):
         with pytest.raises(ValueError, match="voxel_volume must be"):
-            check_voxel_volume(bad)
+            check_positive("voxel_volume", bad)
 
 
 @pytest.mark.parametrize("bad", [0, [], [1, 0], True, 1.0, "1", np.nan])
