@@ -73,7 +73,7 @@ def _fitted(content: dict[str, Any], path: str | Path) -> Calibrator:
     name = content["calibrator"]
     kind = class_named(name)
     if kind is None:
-        msg = f"{path} holds a {name}, which this mrcalib does not know. A plugin that defines it must be installed or imported."
+        msg = f"{path} holds a {name}, which this mrcalib does not know. The plugin that defines it must be installed."
         raise ValueError(msg)
     try:
         fitted: Calibrator = kind(**content["provenance"]["parameters"])

@@ -41,7 +41,9 @@ class AnyTable:
             return fit(X, y)
         column = self._column(X, reset=reset)
         known = {name: value for name, value in vars(self).items() if name in ("n_features_in_", "feature_names_in_")}
-        fit(column, (np.unique(np.asarray(y), return_inverse=True)[1] % 2).astype(np.uint8), sample_weight=sample_weight)
+        fit(
+            column, (np.unique(np.asarray(y), return_inverse=True)[1] % 2).astype(np.uint8), sample_weight=sample_weight
+        )
         vars(self).update(known)
         return self
 

@@ -59,7 +59,12 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
-ALIASES = {"CALIBRATORS", "PROTOCOLS", "Source", "Progress"}  # types and tables, which carry their docstring below the assignment
+ALIASES = {
+    "CALIBRATORS",
+    "PROTOCOLS",
+    "Source",
+    "Progress",
+}  # types and tables, which carry their docstring below the assignment
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from mrcalib.inputs import InputCase, Voxels, check_groups, check_voxels, split_cases
 
 __all__ = ["ArrayCases", "array_cases"]
+
+ARGUMENTS = ("roi", "positive", "soft", "invalid")  # of fit, which messages may name as the way out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,17 +76,18 @@ def array_cases(
     several = split_cases(probs, raters, roi=roi, groups=groups, rater_axis=rater_axis, sample_weight=sample_weight)
     if several is not None:
         return _of_list(several, options)
-    voxels = check_voxels(probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, **options)
-    positions = tuple(map(str, range(voxels.n_raters)))
-    rater_names = tuple(map(str, raters)) if isinstance(raters, Mapping) else positions
-    are_named = rater_names != positions
+    voxels = check_voxels(
+        probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, arguments=ARGUMENTS, **options
+    )
+    rater_names = voxels.rater_names
+    are_named = rater_names != tuple(map(str, range(voxels.n_raters)))
     if groups is None:
         return ArrayCases([voxels], (), rater_names, are_named)
     labels = _by_voxel(check_groups(groups), np.shape(probs)).ravel(order=voxels.order)
     names, index = np.unique(labels, return_inverse=True)
     if not apart:
         return ArrayCases([voxels], tuple(map(str, names)), rater_names, are_named)
-    parts = [part for part in _split(voxels, index.ravel(), names.size)]
+    parts = _split(voxels, index.ravel(), names.size)
     return ArrayCases(parts, tuple(map(str, names)), rater_names, are_named)
 
 
@@ -108,6 +112,7 @@ def _of_list(cases: Sequence[InputCase], options: dict[str, Any]) -> ArrayCases:
                 roi=case.roi,
                 sample_weight=case.sample_weight,
                 case=case.id,
+                arguments=ARGUMENTS,
                 **options,
             )
         )
@@ -127,10 +132,10 @@ def _split(voxels: Voxels, index: NDArray[np.intp], n: int) -> list[Voxels]:
     """The voxels of each of ``n`` cases; where each case lies in one piece, nothing is copied."""
     if (np.diff(index) >= 0).all():
         bounds = np.searchsorted(index, np.arange(n + 1))
-        return [_part(voxels, slice(a, b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [_part(voxels, slice(a, b)) for a, b in pairwise(bounds)]
     order = np.argsort(index, kind="stable")
     bounds = np.searchsorted(index[order], np.arange(n + 1))
-    return [_part(voxels, order[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [_part(voxels, order[a:b]) for a, b in pairwise(bounds)]
 
 
 def _part(voxels: Voxels, where: Any) -> Voxels:

@@ -415,6 +415,7 @@ class Calibrator(FittedCalibrator):
         Parameters
         ----------
         cohort : Cohort
+            The tallies of the cases.
         case_weight : {"voxels", "equal"} or array_like of shape (n_cases,), optional
             The parameter of the same name by default.
         """

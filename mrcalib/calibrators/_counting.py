@@ -117,6 +117,7 @@ def count_arrays(
     Parameters
     ----------
     cases : ArrayCases
+        The voxels.
     needs : Needs
         What the method needs to know.
     rule : str or array_like

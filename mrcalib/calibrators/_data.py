@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, bit_masks, refuse_probs
+from mrcalib.inputs import Voxels, bit_masks
 from mrcalib.responses import PooledResponses
 from mrcalib.tallies import VoteCounts
 
@@ -200,10 +200,8 @@ def data_of_cohort(
         Whether reading these voxels is cheap.
     """
     counted = np.ones_like(weights) if included is None else included
-    if len(weights) == 1:
-        pooled = [cohort.pooled(weights[0])]
-    else:
-        pooled = cohort.pooled_many(weights, marked=needs.marked)
+    one = len(weights) == 1
+    pooled = [cohort.pooled(weights[0])] if one else cohort.pooled_many(weights, marked=needs.marked)
     if needs.cases and case_sums is None:
         case_sums = CaseSums.of_cohort(cohort)
     return [
@@ -246,7 +244,7 @@ def pool_weighted(
             for row, values in enumerate((here, here * p, voted, voted * p)):
                 sums[row, r] += np.bincount(b, values, grid.n_bins)
     if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+        voxels.refuse_probs(refused)
     used = np.flatnonzero(sums[0].any(axis=0))
     counts = VoteCounts.of_voxels(voxels, grid) if needs.votes else None
     return CalibrationData(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros, vote_counts=counts)

@@ -39,6 +39,11 @@ class FittedCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Take back what ``learned`` gave; ``map_`` and ``raters_`` are set already. ValueError if it is damaged."""
 
     @property
+    def coefficients_(self) -> dict[str, float]:
+        """The few fitted numbers that describe the map, by name, for reports; most methods have none."""
+        return {}
+
+    @property
     def reachable_(self) -> tuple[float, float]:
         """The smallest and the largest probability that the map can give."""
         return self.map_.reachable
@@ -150,5 +155,3 @@ def write_json(content: dict[str, Any], path: str | Path) -> None:
     """Write JSON values to a file, which appears whole or not at all."""
     with atomic_write(Path(path)) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.calibrators._base import Calibrator
-from mrcalib.calibrators.counts import CountCalibrator, FloatArray, counts_by_bin, refuse_rater_weight
 from mrcalib.calibrators._data import CalibrationData, Needs
 from mrcalib.calibrators._registry import register_calibrator
+from mrcalib.calibrators.counts import CountCalibrator, FloatArray, counts_by_bin, refuse_rater_weight
 from mrcalib.calibrators.isotonic import MHRIsotonicCalibrator
 from mrcalib.calibrators.logistic import BetaCalibrator, PlattCalibrator, TemperatureScalingCalibrator
 from mrcalib.inputs import check_choice
@@ -151,6 +151,11 @@ class BetaBinomialCalibrator(CountCalibrator):
         rho = self.rho(flat)
         dist = np.stack([np.exp(log_pmf(k, n_raters, flat, rho)) for k in range(n_raters + 1)], axis=-1)
         return dist.reshape(*mean.shape, n_raters + 1).astype(mean.dtype, copy=False)
+
+    @property
+    def coefficients_(self) -> dict[str, float]:
+        """The mean log-likelihood of the fit."""
+        return {"log_likelihood": self.log_likelihood_}
 
     def learned(self) -> dict[str, Any]:
         """The correlation and what it was fitted to, as JSON values."""

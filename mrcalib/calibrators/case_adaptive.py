@@ -174,7 +174,9 @@ class CaseAdaptiveCalibrator(Calibrator):
     def _isotonic(self, grid: ProbabilityGrid, bins: NDArray[np.int64], sums: FloatArray) -> PiecewiseLinearMap:
         used = sums[0] > 0
         pooled = PooledResponses(bins[used], *(row[np.newaxis, used] for row in sums))
-        return fit_isotonic(CalibrationData(grid, pooled, 0.0), None, binning="grid", n_bins=2, keep_zero=self.keep_zero)
+        return fit_isotonic(
+            CalibrationData(grid, pooled, 0.0), None, binning="grid", n_bins=2, keep_zero=self.keep_zero
+        )
 
     def _share(self, predicted: FloatArray, own: FloatArray, marked: FloatArray) -> float:
         """The share of the predicted volumes that makes the least absolute error, clipped to [0, 1]: a weighted median."""
@@ -228,6 +230,11 @@ class CaseAdaptiveCalibrator(Calibrator):
         check_is_fitted(self, "map_")
         self._check_columns(probs, reset=False)
         return self.map_for(probs)(probs)
+
+    @property
+    def coefficients_(self) -> dict[str, float]:
+        """The share of the segmenter's volume."""
+        return {"volume_share": self.volume_share_}
 
     def learned(self) -> dict[str, Any]:
         """The maps and their volumes, as JSON values."""

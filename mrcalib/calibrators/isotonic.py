@@ -110,7 +110,9 @@ def cells_to_open(weight: FloatArray, votes: FloatArray) -> tuple[NDArray[np.boo
     return below & (votes > 0) & (votes < weight), border
 
 
-def _equal_bins(data: CalibrationData, rater_weight: FloatArray | None, n_bins: int, *, of_votes: bool) -> PooledResponses:
+def _equal_bins(
+    data: CalibrationData, rater_weight: FloatArray | None, n_bins: int, *, of_votes: bool
+) -> PooledResponses:
     """Sums over about ``n_bins`` bins of equal weight (or of equal votes); equal probabilities are never split.
 
     Bin k starts at the probability of rank k / n_bins. From tallies alone, it starts at the grid's bin that holds this rank.

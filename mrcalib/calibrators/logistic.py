@@ -239,6 +239,11 @@ class TemperatureScalingCalibrator(LogisticCalibrator):
         return LogitMap(float(slope), clip=self.clip, keep_zero=self.keep_zero)
 
     @property
+    def coefficients_(self) -> dict[str, float]:
+        """The temperature."""
+        return {"temperature": self.temperature_}
+
+    @property
     def temperature_(self) -> float:
         """The fitted temperature."""
         return 1 / self.map_.slope if self.map_.slope > 0 else np.inf
@@ -270,11 +275,17 @@ class PlattCalibrator(LogisticCalibrator):
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
         """The fitted affine map of the logit; parameters as for ``Calibrator.fit_map``."""
+
         def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.column_stack([clipped_logit(prob, self.clip), np.ones(prob.size)])
 
         slope, offset = fit_to_votes(data, rater_weight, features, n_nonnegative=1)
         return LogitMap(float(slope), float(offset), self.clip, keep_zero=self.keep_zero)
+
+    @property
+    def coefficients_(self) -> dict[str, float]:
+        """Slope and offset."""
+        return {"slope": self.slope_, "offset": self.offset_}
 
     @property
     def slope_(self) -> float:
@@ -312,12 +323,18 @@ class BetaCalibrator(LogisticCalibrator):
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
         """The fitted beta map; parameters as for ``Calibrator.fit_map``."""
+
         def features(prob: NDArray[np.float64]) -> NDArray[np.float64]:
             p = clipped(prob, self.clip)
             return np.column_stack([np.log(p), -np.log1p(-p), np.ones(p.size)])
 
         a, b, c = fit_to_votes(data, rater_weight, features, n_nonnegative=2)
         return BetaMap(float(a), float(b), float(c), self.clip, keep_zero=self.keep_zero)
+
+    @property
+    def coefficients_(self) -> dict[str, float]:
+        """The coefficients a, b and c."""
+        return {"a": self.a_, "b": self.b_, "c": self.c_}
 
     @property
     def a_(self) -> float:

@@ -320,9 +320,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
                 warn_caller(msg, UserWarning)
         return self.hold(fitted, classes, channels)
 
-    def hold(
-        self, fitted: dict[str, Calibrator], classes: dict[str, int], channels: Mapping[str, int] | None
-    ) -> Self:
+    def hold(self, fitted: dict[str, Calibrator], classes: dict[str, int], channels: Mapping[str, int] | None) -> Self:
         """Hold fitted calibrators: what fitting and loading end in."""
         first = next(iter(fitted.values()))
         self.classes_ = classes

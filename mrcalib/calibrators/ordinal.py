@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrcalib.calibrators._data import CalibrationData
+from mrcalib.calibrators._registry import register_calibrator
 from mrcalib.calibrators.counts import (
     CountCalibrator,
     FloatArray,
@@ -15,8 +17,6 @@ from mrcalib.calibrators.counts import (
     refuse_rater_weight,
 )
 from mrcalib.calibrators.isotonic import isotonic, map_of_blocks
-from mrcalib.calibrators._data import CalibrationData
-from mrcalib.calibrators._registry import register_calibrator
 from mrcalib.exceptions import warn_caller
 from mrcalib.inputs import check_choice
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps

@@ -16,7 +16,7 @@ from mrcalib.cli._tables import table
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mrcalib.calibrators import OneVsRestCalibrator, Calibrator
+    from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
     from mrcalib.cohort import Cohort
     from mrcalib.io import Case
 

@@ -189,11 +189,7 @@ def _summary(calibrator: Calibrator, method: str, n_cases: int) -> dict[str, Any
         "raters": calibrator.raters_,
         "n_voxels": calibrator.n_voxels_,
         "reachable": calibrator.reachable_,
-        "coefficients": {
-            name.rstrip("_"): value
-            for name, value in vars(calibrator).items()
-            if name.endswith("_") and isinstance(value, float) and name != "n_voxels_"
-        },
+        "coefficients": calibrator.coefficients_,
         "map": [{"p": p, "calibrated": float(q)} for p, q in zip(_AT, calibrator.map_(np.array(_AT)), strict=True)],
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mrcalib.calibrators import CountCalibrator, Calibrator
+from mrcalib.calibrators import Calibrator, CountCalibrator
 from mrcalib.cohort import Cohort
 from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions

@@ -40,7 +40,7 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
         "table1.csv", "table1.tex", "table2.csv", "table2.tex", "table1_sound.tex", "table2_sound.csv",
         "protocol_per_case.csv", "protocol_differences.csv", "protocol.json", "disputes.csv", "scores/case001.json",
         "figures/figure2_reliability.png", "figures/figure2_reliability.svg", "figures/figure3_cases.png",
-        "figures/figure3_cases.svg", "table_mean.csv", "study.json", "calibrators/TwinTrack-250-bins.json",
+        "figures/figure3_cases.svg", "table_mean.csv", "study.json", "calibrators/TwinTrack.json",
     }  # fmt: skip
     assert "Table 1: bootstrap means" in answer.out
     assert "Table 2: bootstrap means with 95% intervals" in answer.out

@@ -85,9 +85,7 @@ def test_the_paper_s_calibrators_have_250_bins_of_equal_mass(name):
     paper, default = paper_methods()[f"{name}-250"], default_methods()[name]
     assert type(paper) is type(default)
     assert (paper.binning, paper.n_bins) == ("equal-mass", 250)
-    assert (
-        paper_methods()["TwinTrack"].get_params() == default_methods()["TwinTrack"].get_params()
-    )
+    assert paper_methods()["TwinTrack"].get_params() == default_methods()["TwinTrack"].get_params()
     assert paper_methods(keep_zero=True)["TwinTrack"].keep_zero
 
 
