@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from mrcalib.cohort import Cohort
     from mrcalib.exceptions import GeometryError, SaturationWarning
     from mrcalib.grid import ProbabilityGrid
-    from mrcalib.io import Case
+    from mrcalib.io import Case, register_format
+    from mrcalib.metrics import register_metric
     from mrcalib.persistence import load
     from mrcalib.scale import tally_cases
     from mrcalib.study import Study, compare
@@ -60,6 +61,8 @@ _HOME = {
     "compare": "study",
     "load": "persistence",
     "register_calibrator": "calibrators",
+    "register_format": "io",
+    "register_metric": "metrics",
     "tally": "tallies",
     "tally_cases": "scale",
 }
@@ -95,6 +98,8 @@ __all__ = [
     "plots",
     "protocols",
     "register_calibrator",
+    "register_format",
+    "register_metric",
     "roi",
     "simulate",
     "tally",

@@ -121,6 +121,7 @@ def of_source(source, **names):
     return names["f"]
 
 
+@pytest.mark.slow
 def test_eight_processes_at_once_are_right_and_a_ninth_compiles_nothing(small, folder):
     kinds = ("int64", "float64")
     at_once = [start(small, TOTALS, kinds[i % 2]) for i in range(8)]
@@ -129,6 +130,7 @@ def test_eight_processes_at_once_are_right_and_a_ninth_compiles_nothing(small, f
     assert len(list(folder.iterdir())) == 4  # two kinds of each kernel, and nothing half-written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "old", "new"), [("inner.py", "STEP = 3", "STEP = 5"), ("outer.py", "* 0", "+ 7")])
 def test_a_change_is_seen_at_once_even_of_the_same_size_and_time(small, name, old, new):
     assert run(small, TOTALS, "int64") == [18, {"loaded": 0, "compiled": 2}]
@@ -142,6 +144,7 @@ def test_a_change_is_seen_at_once_even_of_the_same_size_and_time(small, name, ol
     assert run(small, TOTALS, "int64") == [18, {"loaded": 1, "compiled": 0}]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_compiled_can_call_one_that_was_loaded(small):
     run(small, PROGRAM + "inner.plus(1); print(json.dumps(counts()))")
     assert run(small, TOTALS, "int64") == [18, {"loaded": 1, "compiled": 1}]
@@ -153,6 +156,7 @@ BRANCHES = "".join(
 )
 
 
+@pytest.mark.slow
 def test_two_versions_that_are_loaded_into_one_process_do_not_mix(small):
     """Functions that are too long to be inlined are found by name, and Numba gives both versions the same ones."""
     text = INNER.replace("STEP = 3", "STEP = 2").replace("    return x + STEP", f"    s = 0.0\n{BRANCHES}    return s")
@@ -288,6 +292,7 @@ def test_what_is_not_used_for_a_month_is_swept(folder):
     assert used.exists()
 
 
+@pytest.mark.slow
 def test_settings_of_numba_are_part_of_the_key(small, folder):
     beyond = PROGRAM + textwrap.dedent("""
         @inner.kernel
@@ -309,6 +314,7 @@ def test_uncompiled_kernels_are_plain_functions(small, folder):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_fit_in_a_second_process_compiles_nothing(small, folder):
     program = """
         import json, sys
@@ -396,6 +402,7 @@ def test_a_kernel_of_what_cannot_be_named_has_no_key(value):
         key_of(function)
 
 
+@pytest.mark.slow
 def test_constants_of_other_modules_are_never_out_of_date(small):
     (small / "numbers.py").write_text("STEP = 3\n")
     (small / "inner.py").write_text(

@@ -77,6 +77,7 @@ def lines():
     return json.loads(output_of("count_lines.py", NUMBA_DISABLE_JIT="1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", LINES)
 def test_kernels_run_no_more_lines_than_they_did(lines, work):
     coherent, shuffled, fixed = LINES[work]
@@ -97,6 +98,7 @@ def instructions():
     return json.loads(output_of("kernel_code.py", MRCALIB_CACHE_DIR=""))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(uncompiled, reason="kernels are not compiled here (NUMBA_DISABLE_JIT)")
 @pytest.mark.skipif(
     tuple(map(int, numba.__version__.split(".")[:2])) < (0, 68),
@@ -166,11 +168,18 @@ def counted_metric():
     brier = get_metric("brier")
     seen = []
 
-    def statistics(responses):
-        seen.append(responses.n_rows)
-        return brier.statistics(responses)
+    class Counted(Metric):
+        name = "counted"
+        label = "counted"
 
-    return Metric("counted", "counted", "lower", "", statistics, brier.value), seen
+        def sums(self, responses):
+            seen.append(responses.n_rows)
+            return brier.sums(responses)
+
+        def value(self, sums):
+            return brier.value(sums)
+
+    return Counted(), seen
 
 
 @pytest.mark.filterwarnings("ignore::mrcalib.SaturationWarning")

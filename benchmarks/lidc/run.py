@@ -63,8 +63,8 @@ def compare_methods(cases: Path, out: Path) -> None:
             shutil.copy(results / "figures" / f"{name}.png", out / f"{name}.png")
         cohort = Cohort.load(results / "tallies")
     targets = compare(cohort, ["MHR", "hard-label", "single-rater"])
-    told = pd.concat([targets.differences("MHR", kind) for kind in ("mean", "pooled")])
-    told.to_csv(out / "targets_against_mhr.csv", index=False, float_format="%.8g")
+    against_mhr = pd.concat([targets.differences("MHR", kind) for kind in ("mean", "pooled")])
+    against_mhr.to_csv(out / "targets_against_mhr.csv", index=False, float_format="%.8g")
 
 
 def worlds(preset: str, cases: Path, seed: int) -> list[World]:

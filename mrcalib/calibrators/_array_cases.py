@@ -14,7 +14,7 @@ from mrcalib.inputs import InputCase, Voxels, check_groups, check_voxels, split_
 
 __all__ = ["ArrayCases", "array_cases"]
 
-ARGUMENTS = ("roi", "positive", "soft", "invalid")  # of fit, which messages may name as the way out
+ARGUMENTS = ("roi", "rater_axis", "positive", "soft", "invalid")  # of fit, which messages may name as the way out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

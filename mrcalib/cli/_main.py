@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mrcalib._version import __version__
-from mrcalib.cli import apply, compare, demo, detect, evaluate, fit, fuse
+from mrcalib.cli import apply, compare, demo, evaluate, fit, fuse
 from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, BROKEN_PIPE, INTERRUPTED, UNEXPECTED, USAGE, UsageError
 from mrcalib.cli._options import Parser
@@ -48,6 +49,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"mrcalib {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    detect = importlib.import_module("mrcalib.detection.commands")  # a wing of its own, which uses this package
     for command in (demo, compare, fit, apply, evaluate, fuse, detect):
         command.add_parser(subparsers)
     return parser

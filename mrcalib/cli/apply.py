@@ -137,12 +137,13 @@ class _Job:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate each case."""
-    import mrcalib
+    from mrcalib.calibrators import OneVsRestCalibrator
+    from mrcalib.persistence import load
 
     console: Console = args.console
-    calibrator = mrcalib.load(args.calibrator)
+    calibrator = load(args.calibrator)
     digest = hashlib.sha256(args.calibrator.read_bytes()).hexdigest()
-    if isinstance(calibrator, mrcalib.OneVsRestCalibrator):
+    if isinstance(calibrator, OneVsRestCalibrator):
         from mrcalib.cli._classes_apply import Tools, run_classes
 
         return run_classes(args, calibrator, digest, _cases(args), Tools(_files, _read_sidecar))
@@ -230,7 +231,7 @@ def _input_files(args: argparse.Namespace) -> list[Case]:
 
 def _files(case: Case) -> list[Path]:
     """What a case is read from."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     named = [Path(source) for source in (*case.members, case.roi, case.coarse) if source is not None]  # type: ignore[arg-type]
     return named + [other for path in named if path.is_file() for other in companions(path)]
@@ -244,7 +245,7 @@ def _stem(path: Path) -> str:
 
 def _suffix_like(case: Case) -> str:
     """NIfTI, unless the input has no geometry to write."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     first = Path(case.members[0])  # type: ignore[arg-type]
     suffix = first.suffix.lower()

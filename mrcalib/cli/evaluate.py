@@ -247,9 +247,9 @@ def _told(gate: _Gate, found: _Evaluation, broken: Sequence[tuple[_Gate, float]]
 def _maps(args: argparse.Namespace) -> dict[str, Calibrator]:
     if not args.calibrator:
         return {GIVEN: None}
-    import mrcalib
+    from mrcalib.persistence import load
 
-    return {GIVEN: None, CALIBRATED: mrcalib.load(args.calibrator)}
+    return {GIVEN: None, CALIBRATED: load(args.calibrator)}
 
 
 def _tell_seen(cases: Sequence[Case], maps: Mapping[str, Calibrator], console: Console) -> None:

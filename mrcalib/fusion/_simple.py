@@ -92,7 +92,7 @@ def simple(
     (array([0, 1, 1, 1, 0, 0], dtype=uint8), array([ True,  True, False, False]))
     """
     check_choice("tie", tie, TIES)
-    check_number("alpha", alpha, 0, np.inf)
+    check_number("alpha", alpha, 0, finite=False)
     if min_raters is not None:
         check_count("min_raters", min_raters)
     patterns = find_patterns(raters, rater_axis, positive)

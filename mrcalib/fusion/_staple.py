@@ -116,7 +116,7 @@ def staple(
         check_number("prior", prior, 0, 1)
     check_positive("confidence_weight", confidence_weight)
     check_count("max_iter", max_iter)
-    check_number("tol", tol, 0, np.inf)
+    check_number("tol", tol, 0)
     patterns = find_patterns(raters, rater_axis, positive)
     weight = (patterns.count if roi is None else patterns.count_inside(roi)).astype(np.float64)
     answers = patterns.n_answers

@@ -7,7 +7,8 @@ argument that says which is meant; a wrong guess would be a wrong number without
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,39 @@ Masks = list[NDArray[Any] | None]
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """What masks must fit, and how errors speak of it."""
+
+    shape: Shape
+    values: NDArray[Any] | None
+    name: str
+    case: str | None
+    arguments: Collection[str]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        return voxel_shapes(self.shape)
+
+    @property
+    def of_case(self) -> str:
+        return of_case(self.case)
+
+    def way_out(self, *axes: int) -> str:
+        """The advice for a stack that fits in several ways."""
+        if "rater_axis" not in self.arguments:
+            return "pass a list of masks, one a rater"
+        return "pass " + " or ".join(f"rater_axis={axis}" for axis in axes)
+
+
 def split_raters(
     raters: Any,
     probs: NDArray[Any] | Shape | None,
     rater_axis: int | None = None,
     case: str | None = None,
+    *,
+    of: str = "probs",
+    arguments: Collection[str] = ("rater_axis",),
 ) -> Masks:
     """The raters' masks, each of the shape of ``probs``, and None for each missing rater.
 
@@ -50,6 +79,10 @@ def split_raters(
         Axis of the raters in a stack.
     case : str, optional
         Named in errors.
+    of : str, default="probs"
+        What errors call the argument whose shape masks must have.
+    arguments : collection of str, default=("rater_axis",)
+        Whether "rater_axis" is an argument of the function that the user called: errors advise no other.
 
     Raises
     ------
@@ -64,21 +97,25 @@ def split_raters(
     >>> [mask.shape for mask in split_raters(stack, (2, 3))]
     [(2, 3), (2, 3), (2, 3), (2, 3)]
     """
+    values = None if probs is None or isinstance(probs, tuple) else probs
+    shape = probs if isinstance(probs, tuple) else () if values is None else values.shape
+    image = None if probs is None else _Image(shape, values, of, case, arguments)
     if isinstance(raters, Mapping):
         raters = list(raters.values())
-    shape = None if probs is None else _shape_of(probs)
-    if is_list_of_masks(raters, shape) and (rater_axis is None or any(mask is None for mask in raters)):
+    if is_list_of_masks(raters, None if image is None else shape) and (
+        rater_axis is None or any(mask is None for mask in raters)
+    ):
         masks = [None if mask is None else _plain(as_array(mask)) for mask in raters]
     else:
-        masks = _split_stack(as_array(raters), probs, rater_axis, case)
+        masks = _split_stack(as_array(raters), image, rater_axis, case)
     if all(mask is None for mask in masks):
         found = f"all {len(masks)} are missing (None)" if masks else "the stack of masks is empty"
         msg = f"At least one rater must have annotated{of_case(case)}; {found}."
         raise ValueError(msg)
-    _check_masks(masks, probs, case)
+    _check_masks(masks, image, case)
     if len(masks) > MAX_RATERS:
-        hint = "Are raters last (rater_axis=-1)?"
-        msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}{of_case(case)}. {hint}"
+        hint = " Are raters last (rater_axis=-1)?" if "rater_axis" in arguments else ""
+        msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}{of_case(case)}.{hint}"
         raise ValueError(msg)
     return masks
 
@@ -93,7 +130,9 @@ def is_list_of_masks(raters: Any, shape: Shape | None) -> bool:
         return False
     if shape is None or any(mask is None or is_array(mask) for mask in raters):
         return True
-    return bool(raters) and np.ndim(raters[0]) > 0 and np.shape(raters[0]) in voxel_shapes(shape)
+    if not raters:
+        return shape != (0,)
+    return np.ndim(raters[0]) > 0 and np.shape(raters[0]) in voxel_shapes(shape)
 
 
 def names_of_raters(raters: Any, n_raters: int) -> tuple[str, ...]:
@@ -121,10 +160,10 @@ def split_missing(mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] |
     return (values if known is None else np.where(known, values, values.dtype.type(0))), known
 
 
-def _check_masks(masks: Masks, probs: NDArray[Any] | Shape | None, case: str | None) -> None:
-    """Raise unless masks are numbers, and of the shape of probs or, without, of one shape."""
+def _check_masks(masks: Masks, image: _Image | None, case: str | None) -> None:
+    """Raise unless masks are numbers, and of the shape of the image or, without, of one shape."""
     first = next((r, mask) for r, mask in enumerate(masks) if mask is not None)
-    shapes = [first[1].shape] if probs is None else voxel_shapes(_shape_of(probs))
+    shapes = [first[1].shape] if image is None else image.shapes
     for index, mask in enumerate(masks):
         if mask is None:
             continue
@@ -133,39 +172,37 @@ def _check_masks(masks: Masks, probs: NDArray[Any] | Shape | None, case: str | N
             raise TypeError(msg)
         if mask.shape in shapes:
             continue
-        if probs is None:
+        if image is None:
             msg = (
                 f"All masks must have one shape; rater {first[0]} has {first[1].shape}, rater {index} has {mask.shape}."
             )
             raise ValueError(msg)
-        if len(mask.shape) == len(shapes[0]) - 1 and mask.shape in (shapes[0][1:], shapes[0][:-1]):
-            _refuse_shape(mask.shape, probs, case)
-        msg = f"Each mask must have the shape of probs, {shapes[0]}; rater {index}{of_case(case)} has {mask.shape}."
+        if mask.shape in (image.shape[1:], image.shape[:-1]):
+            _refuse_shape(mask.shape, image)
+        msg = f"Each mask must have the shape of {image.name}, {image.shape}; rater {index}{of_case(case)} has {mask.shape}."
         raise ValueError(msg)
-    if probs is None and (not shapes[0] or 0 in shapes[0]):
+    if image is None and (not shapes[0] or 0 in shapes[0]):
         msg = f"Each mask must be an array of at least one voxel; got the shape {shapes[0]}. One mask alone is [mask]."
         raise ValueError(msg)
 
 
-def _split_stack(
-    stack: NDArray[Any], probs: NDArray[Any] | Shape | None, rater_axis: int | None, case: str | None
-) -> Masks:
+def _split_stack(stack: NDArray[Any], image: _Image | None, rater_axis: int | None, case: str | None) -> Masks:
     """The masks of one array of any kind."""
     if stack.dtype.kind not in "bifu":
         msg = f"raters must be masks of 0 and 1; got an array of {stack.dtype}{of_case(case)}."
         raise TypeError(msg)
     if rater_axis is None:
-        if probs is not None and stack.shape in voxel_shapes(_shape_of(probs)):
-            _refuse_other_axis(stack.shape, case)
+        if image is not None and stack.shape in image.shapes:
+            _refuse_other_axis(stack.shape, image)
             return [stack]
-        rater_axis = _axis_alone(stack.shape) if probs is None else _axis_beside(stack.shape, probs, case)
+        rater_axis = _axis_alone(stack.shape) if image is None else _axis_beside(stack.shape, image)
     whole = isinstance(rater_axis, int | np.integer) and not isinstance(rater_axis, bool)
     if not whole or not -stack.ndim <= rater_axis < stack.ndim:
         msg = f"rater_axis must be an axis of raters, of shape {stack.shape}{of_case(case)}; got {rater_axis!r}."
         raise ValueError(msg)
     moved = np.moveaxis(np.ma.getdata(stack), rater_axis, 0)
-    if probs is not None and moved.shape[1:] not in voxel_shapes(_shape_of(probs)):
-        got = f"each mask has the shape {moved.shape[1:]}, but probs have {_shape_of(probs)}"
+    if image is not None and moved.shape[1:] not in image.shapes:
+        got = f"each mask has the shape {moved.shape[1:]}, but {image.name} have {image.shape}"
         msg = f"With rater_axis={rater_axis} {got}{of_case(case)}."
         raise ValueError(msg)
     if np.ma.getmask(stack) is np.ma.nomask:
@@ -174,32 +211,22 @@ def _split_stack(
     return [np.ma.MaskedArray(values, mask) for values, mask in zip(moved, hidden, strict=True)]
 
 
-def _axis_beside(stack: Shape, probs: NDArray[Any] | Shape, case: str | None) -> int:
-    """The axis of raters in a stack, which has the axes of ``probs`` besides."""
-    shape = _shape_of(probs)
-    shapes = voxel_shapes(shape)
-    first, last = stack[1:] in shapes, stack[:-1] in shapes
-    second = len(stack) > 2 and (stack[0], *stack[2:]) in shapes
+def _axis_beside(stack: Shape, image: _Image) -> int:
+    """The axis of raters in a stack, which has the axes of the image besides."""
+    first, last = stack[1:] in image.shapes, stack[:-1] in image.shapes
+    second = len(stack) > 2 and (stack[0], *stack[2:]) in image.shapes
+    fits = f"raters of shape {stack} fit {image.name} of shape {image.shape}{image.of_case} with"
     if first and last:
-        msg = (
-            f"raters of shape {stack} fit probs of shape {shape} with raters first and with raters last; "
-            f"pass rater_axis=0 or rater_axis=-1{of_case(case)}."
-        )
+        msg = f"{fits} raters first and with raters last; {image.way_out(0, -1)}."
         raise ValueError(msg)
-    if first and second and _may_count_others(shape):
-        msg = (
-            f"raters of shape {stack} fit probs of shape {shape} with raters first, and with cases first and raters second; "
-            f"pass rater_axis=0 or rater_axis=1{of_case(case)}."
-        )
+    if first and second and _may_count_others(image.shape):
+        msg = f"{fits} raters first, and with cases first and raters second; {image.way_out(0, 1)}."
+        raise ValueError(msg)
+    if second and not first and not last:
+        msg = f"{fits} the raters on the second axis; {image.way_out(1)} if that is meant."
         raise ValueError(msg)
     if not first and not last:
-        if second:
-            msg = (
-                f"raters of shape {stack} fit probs of shape {shape} with the raters on the second axis; pass rater_axis=1 "
-                f"if that is meant{of_case(case)}."
-            )
-            raise ValueError(msg)
-        _refuse_shape(stack, probs, case)
+        _refuse_shape(stack, image)
     return 0 if first else -1
 
 
@@ -243,41 +270,38 @@ def _may_count_others(shape: Shape) -> bool:
     return min(shape[1:]) > shape[0] and shape[1] * shape[2] >= 64
 
 
-def _refuse_other_axis(shape: Shape, case: str | None) -> None:
+def _refuse_other_axis(shape: Shape, image: _Image) -> None:
     """Raise where probs and raters have one shape, but one that may hold more than one image and one mask."""
     if _may_count_others(shape):
+        axis = " with rater_axis=0" if "rater_axis" in image.arguments else " beside a list of masks"
         msg = (
-            f"probs and raters both have the shape {shape}{of_case(case)}, whose first axis may count something else than "
-            "voxels. If this is one image and one rater's mask, pass [mask] as raters. If the first axis counts raters, and "
-            "ensemble members or classes, pass one map (their mean, or the foreground channel) with rater_axis=0. If it counts "
+            f"{image.name} and raters both have the shape {shape}{image.of_case}, whose first axis may count something else "
+            "than voxels. If this is one image and one rater's mask, pass [mask] as raters. If the first axis counts raters, "
+            f"and ensemble members or classes, pass one map (their mean, or the foreground channel){axis}. If it counts "
             "cases, pass lists."
         )
         raise ValueError(msg)
 
 
-def _refuse_shape(stack: Shape, probs: NDArray[Any] | Shape, case: str | None) -> None:
-    shape = _shape_of(probs)
+def _refuse_shape(stack: Shape, image: _Image) -> None:
+    shape, values = image.shape, image.values
     if len(shape) == len(stack) + 1 and stack in (shape[1:], shape[:-1]):
-        if not isinstance(probs, tuple) and np.isin(probs.reshape(-1)[:: max(1, probs.size // SAMPLE)], (0, 1)).all():
+        if values is not None and np.isin(values.reshape(-1)[:: max(1, values.size // SAMPLE)], (0, 1)).all():
             msg = (
-                f"probs have shape {shape} and raters {stack}{of_case(case)}: the arguments look swapped; "
+                f"{image.name} have shape {shape} and raters {stack}{image.of_case}: the arguments look swapped; "
                 "they are (probs, raters), in this order."
             )
         else:
             msg = (
-                f"probs have one axis more, {shape}, than raters, {stack}{of_case(case)}. If it holds classes or "
+                f"{image.name} have one axis more, {shape}, than raters, {stack}{image.of_case}. If it holds classes or "
                 "members of an ensemble, pass one map: the foreground channel, or the mean."
             )
     else:
         msg = (
-            f"raters must be one mask of the shape of probs, {shape}, or a stack with raters first (R, *shape) or last "
-            f"(*shape, R); got {stack}{of_case(case)}."
+            f"raters must be one mask of the shape of {image.name}, {shape}, or a stack with raters first (R, *shape) or last "
+            f"(*shape, R); got {stack}{image.of_case}."
         )
     raise ValueError(msg)
-
-
-def _shape_of(probs: NDArray[Any] | Shape) -> Shape:
-    return probs if isinstance(probs, tuple) else probs.shape
 
 
 def _plain(array: Any) -> Any:

@@ -29,7 +29,7 @@ def check_voxels(
     positive: int | Sequence[int] | None = None,
     soft: bool | None = None,
     case: str | None = None,
-    arguments: Collection[str] = ("roi",),
+    arguments: Collection[str] = ("roi", "rater_axis"),
 ) -> Voxels:
     """Check a map of probabilities and its raters' masks, and lay both out flat, without a copy where that is possible.
 
@@ -57,8 +57,9 @@ def check_voxels(
         Whether ``raters`` is an averaged response. By default a one-dimensional float target with fractions is.
     case : str, optional
         Named in errors.
-    arguments : collection of str, default=("roi",)
-        Those of "roi", "positive", "soft" and "invalid" that the function has which the user called: errors advise no other.
+    arguments : collection of str, default=("roi", "rater_axis")
+        Those of "roi", "rater_axis", "positive", "soft" and "invalid" that the function takes which the user called: errors
+        advise no other.
 
     Returns
     -------
@@ -94,7 +95,7 @@ def check_voxels(
         hidden = hidden if unanswered is np.ma.nomask else hidden | unanswered
         soft_target = _check_soft(np.where(unanswered, 0.0, np.ma.getdata(target)), case).ravel(order=order)
     else:
-        split = split_raters(raters if target is None else target, p, rater_axis, case)
+        split = split_raters(raters if target is None else target, p, rater_axis, case, arguments=arguments)
         masks = tuple(None if mask is None else mask.ravel(order=order) for mask in split)
 
     def flat(name: str, value: ArrayLike | None) -> NDArray[Any] | None:

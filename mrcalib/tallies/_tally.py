@@ -79,11 +79,12 @@ class Tally:
             msg = "There is no tally to sum; the identity is Tally.empty(grid, raters)."
             raise ValueError(msg)
         for part in parts[1:]:
-            parts[0]._check_mergeable(part)
+            parts[0].check_mergeable(part)
         first, cells = parts[0], Cells.merge([part.cells for part in parts])
         return cls(first.grid, first.raters, first.strata, cells, sum(part.refused for part in parts))
 
-    def _check_mergeable(self, other: Tally) -> None:
+    def check_mergeable(self, other: Tally) -> None:
+        """Raise ValueError unless the other tally has the same grid, raters and strata."""
         for what in ("grid", "raters", "strata"):
             mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:

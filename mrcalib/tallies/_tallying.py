@@ -91,7 +91,7 @@ def tally(
         positive=positive,
         soft=False,
         case=case,
-        arguments=("roi", "positive", "invalid"),
+        arguments=("roi", "rater_axis", "positive", "invalid"),
     )
     names = voxels.rater_names if rater_names is None else tuple(map(str, rater_names))
     if len(names) != voxels.n_raters or len(set(names)) != len(names):
@@ -137,6 +137,11 @@ class RunningTally:
     def __init__(self, grid: ProbabilityGrid, raters: tuple[str, ...], *, invalid: str = "raise") -> None:
         self._grid, self._raters, self._invalid = grid, raters, invalid
         self._counts = VoxelCounts(grid, len(raters))
+
+    @property
+    def refused(self) -> int:
+        """Voxels that were left out so far, because their probability was NaN or outside [0, 1]."""
+        return self._counts.refused
 
     def add(self, voxels: Voxels) -> None:
         """Count a part; ValueError where it holds invalid probabilities and ``invalid`` is "raise"."""

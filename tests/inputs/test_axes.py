@@ -202,3 +202,15 @@ def test_a_list_is_one_mask_a_rater_whatever_its_shape():
     assert len(split_raters([[0, 1, 1], [0, 0, 1], [0, 0, 1]], None)) == 3
     assert len(split_raters(list(masks(24, 20, 10, 3)), None)) == 24
     assert len(split_raters({"ann": masks(5, 4), "bo": None}, None)) == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("rater_axis",)])
+def test_the_axis_is_advised_only_where_it_is_an_argument(arguments):
+    for probs, raters in (
+        (image(3), masks(3, 3)),
+        (image(3, 24, 20), masks(3, 3, 24, 20)),
+        (image(3, 24, 20), masks(3, 24, 20)),
+    ):
+        with pytest.raises(ValueError, match=r"rater_axis=0|a list of masks") as caught:
+            split_raters(raters, probs, arguments=arguments)
+        assert ("rater_axis" in str(caught.value)) == bool(arguments)

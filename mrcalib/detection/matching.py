@@ -1,0 +1,182 @@
+"""Which detection is which object, and the raters' votes that follow: a matched box is a vote for the detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcalib.detection.boxes import Boxes, overlap_by_class
+from mrcalib.detection.images import DetectionImage
+from mrcalib.inputs import check_choice
+
+__all__ = ["Matches", "Matching", "by_score", "check_threshold", "match", "match_raters", "votes"]
+
+Matching = Literal["greedy", "nearest"]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """What became of each detection.
+
+    Attributes
+    ----------
+    is_true : ndarray of bool, shape (n,)
+        Whether the detection has an object.
+    object : ndarray of int, shape (n,)
+        Position of its object; -1 where it has none.
+    overlap : ndarray of float, shape (n,)
+        Intersection over union with its object; where it has none, with the object of its class that it overlaps most.
+    duplicate : ndarray of bool, shape (n,)
+        Whether it finds an object again: the object that it overlaps most, enough for a match, has a detection of higher
+        score (or an earlier one of equal score). "greedy" calls these false unless another object is left for them,
+        "nearest" true.
+    """
+
+    is_true: NDArray[np.bool_]
+    object: NDArray[np.intp]
+    overlap: FloatArray
+    duplicate: NDArray[np.bool_]
+
+
+def match(detections: Boxes, objects: Boxes, iou_threshold: float = 0.5, matching: Matching = "greedy") -> Matches:
+    """Match detections with the objects of one rater in one image.
+
+    Parameters
+    ----------
+    detections : Boxes
+        With scores.
+    objects : Boxes
+        What the rater drew. Where boxes have labels, only those of equal labels match.
+    iou_threshold : float, default=0.5
+        Least intersection over union of a match, in [0, 1]; with 0 any overlap will do.
+    matching : {"greedy", "nearest"}, default="greedy"
+        "greedy" is COCO's: by descending score (equal scores in the given order), each detection takes the object that it
+        overlaps most of those not taken [1]_. "nearest" is netcal's: each detection takes the object of its class that
+        it overlaps most, though others have taken it too [2]_.
+
+    Returns
+    -------
+    Matches
+        Without detections, empty; without objects, all false.
+
+    Raises
+    ------
+    ValueError
+        If detections have no scores, an option is unknown, or one side has labels and the other has not.
+
+    References
+    ----------
+    .. [1] Lin et al., "Microsoft COCO", ECCV 2014; the behaviour is that of pycocotools, without crowds and areas.
+    .. [2] Küppers et al., "Multivariate confidence calibration for object detection", CVPRW 2020.
+
+    Examples
+    --------
+    >>> twice = Boxes([[0, 0, 10, 10], [0, 0, 10, 9]], scores=[0.7, 0.9])
+    >>> match(twice, Boxes([[0, 0, 10, 10]])).is_true.tolist()
+    [False, True]
+    >>> match(twice, Boxes([[0, 0, 10, 10]]), matching="nearest").is_true.tolist()
+    [True, True]
+    """
+    check_threshold("iou_threshold", iou_threshold)
+    check_choice("matching", matching, get_args(Matching))
+    order = by_score(detections)
+    overlap = overlap_by_class(detections, objects)
+    n = len(detections)
+    if not overlap.size:
+        return Matches(np.zeros(n, bool), np.full(n, -1), np.zeros(n), np.zeros(n, bool))
+    nearest = overlap.argmax(axis=1)
+    most = overlap.max(axis=1)
+    nearest[~((most > 0) & (most >= iou_threshold))] = -1
+    # The first detection of each object, by score, is none of its duplicates.
+    _, first = np.unique(nearest[order], return_index=True)
+    duplicate = nearest >= 0
+    duplicate[order[first]] = False
+    if matching == "nearest":
+        found = nearest
+    else:
+        from mrcalib._kernels.boxes import match_in_order
+
+        found = np.empty((1, n), np.intp)
+        match_in_order(overlap, order, np.array([float(iou_threshold)]), found)
+        found = found[0]
+        most = np.where(found >= 0, overlap[np.arange(n), found], most)
+    return Matches(found >= 0, found, most, duplicate)
+
+
+def by_score(detections: Boxes) -> NDArray[np.intp]:
+    """Positions by descending score, equal scores in the given order."""
+    if detections.scores is None:
+        if len(detections):
+            msg = "Detections must have scores; for boxes without, such as a rater's, use with_scores(np.ones(len(boxes)))."
+            raise ValueError(msg)
+        return np.empty(0, np.intp)
+    return np.argsort(-detections.scores, kind="stable")
+
+
+def check_threshold(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        msg = f"{name} must lie in [0, 1]; got {value}."
+        raise ValueError(msg)
+
+
+def votes(
+    image: DetectionImage, iou_threshold: float = 0.5, matching: Matching = "greedy", score_floor: float = 0.0
+) -> tuple[NDArray[np.float64], list[NDArray[np.bool_] | None]]:
+    """The detections of an image as scores, and what each rater says of them, as masks.
+
+    ``mrcalib.tally(scores, masks)``, every calibrator and every binned metric take them as they take voxels.
+
+    Parameters
+    ----------
+    image : DetectionImage
+        With detections.
+    iou_threshold, matching
+        As in `match`.
+    score_floor : float, default=0.0
+        Detections with a lower score are left out. State it with every number: D-ECE depends on it heavily.
+
+    Returns
+    -------
+    scores : ndarray of shape (n,)
+        Of the detections left, in the image's order.
+    masks : list of (ndarray of bool, shape (n,)) or None
+        For each rater of the image, in order: whether the detection matches one of the rater's objects; None where the
+        rater is missing.
+
+    Raises
+    ------
+    ValueError
+        If the image has no detections (None), or boxes and options do not fit.
+
+    Examples
+    --------
+    >>> image = DetectionImage("1", detections=Boxes([[0, 0, 9, 9], [20, 20, 30, 30]], [0.9, 0.4]),
+    ...                        raters={"a": [[0, 0, 9, 10]], "b": [], "c": None})
+    >>> scores, masks = votes(image)
+    >>> scores.tolist(), [None if mask is None else mask.tolist() for mask in masks]
+    ([0.9, 0.4], [[True, False], [False, False], None])
+    """
+    detections, matches = match_raters(image, iou_threshold, matching, score_floor)
+    assert detections.scores is not None
+    return detections.scores, [None if found is None else found.is_true for found in matches.values()]
+
+
+def match_raters(
+    image: DetectionImage, iou_threshold: float, matching: Matching, score_floor: float
+) -> tuple[Boxes, dict[str, Matches | None]]:
+    """The detections above the floor, and their matches with each rater's objects."""
+    check_threshold("score_floor", score_floor)
+    detections = image.found(score_floor)
+    matches: dict[str, Matches | None] = {}
+    for rater, objects in image.raters.items():
+        try:
+            matches[rater] = None if objects is None else match(detections, objects, iou_threshold, matching)
+        except ValueError as error:
+            msg = f"Image {image.id!r}, rater {rater!r}: {error}"
+            raise ValueError(msg) from error
+    return detections, matches
