@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mrcalib.cohort import Cohort
     from mrcalib.exceptions import GeometryError, SaturationWarning
     from mrcalib.grid import ProbabilityGrid
-    from mrcalib.io import Case
+    from mrcalib.io import Case, register_format
+    from mrcalib.metrics import register_metric
     from mrcalib.persistence import load
     from mrcalib.scale import tally_cases
     from mrcalib.study import Study, compare
@@ -58,6 +59,8 @@ _HOME = {
     "TemperatureScalingCalibrator": "calibrators",
     "compare": "study",
     "load": "persistence",
+    "register_format": "io",
+    "register_metric": "metrics",
     "tally": "tallies",
     "tally_cases": "scale",
 }
@@ -92,6 +95,8 @@ __all__ = [
     "metrics",
     "plots",
     "protocols",
+    "register_format",
+    "register_metric",
     "roi",
     "simulate",
     "tally",

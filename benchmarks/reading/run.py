@@ -38,7 +38,6 @@ from data import FORMATS, RATERS, cases, files, names, save, write_cases
 
 import mrcalib
 from mrcalib.io import Case, LoadOptions, bytestream
-from mrcalib.io.readers import open_stored
 from mrcalib.scale import tally_case, tally_cases
 from mrcalib.tallies import tally
 
@@ -72,7 +71,7 @@ def hash_bytes(path: Path) -> None:
 
 def inflate(path: Path) -> None:
     """Read and inflate a file into one buffer: decompression alone."""
-    stored = open_stored(path)
+    stored = open_image(path)
     assert stored is not None
     buffer = memoryview(bytearray(1 << 18))
     left = stored.stored.itemsize * int(np.prod(stored.shape))

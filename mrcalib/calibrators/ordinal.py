@@ -19,7 +19,7 @@ from mrcalib.calibrators._source import Source
 from mrcalib.exceptions import warn_caller
 from mrcalib.inputs import check_choice
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
-from mrcalib.metrics.ordinal import Readout, Tie, majority_threshold
+from mrcalib.metrics.counts import Readout, Tie, majority_threshold
 from mrcalib.tallies import VoteCounts, thinned, thinning
 
 __all__ = ["OrdinalCalibrator"]

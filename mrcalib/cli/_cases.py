@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrcalib.cli._console import Console
 from mrcalib.cli._inputs import load_options_of
@@ -17,10 +17,10 @@ from mrcalib.cli._inputs import load_options_of
 if TYPE_CHECKING:
     from mrcalib.cohort import Cohort
     from mrcalib.grid import ProbabilityGrid
-    from mrcalib.io import Annotations, Case
+    from mrcalib.io import Annotations, Case, ImageClass
     from mrcalib.roi import RoiRecall
 
-__all__ = ["LOW_RECALL", "CaseCounter", "each_case", "tally", "tell_groups", "tell_recall"]
+__all__ = ["LOW_RECALL", "CaseCounter", "each_case", "tally", "tally_classes", "tell_groups", "tell_recall"]
 
 LOW_RECALL = 0.95
 """A region of interest that holds less of the raters' union than this is warned of."""
@@ -90,15 +90,30 @@ def tally(
     recalls: dict[str, RoiRecall] | None = None,
 ) -> tuple[Cohort, dict[str, Exception]]:
     """The tallies of the cases that could be read, and the errors of the others; tells the recall of their regions."""
+    cohorts, failures = tally_classes(cases, args, None, checkpoints=checkpoints, grid=grid, recalls=recalls)
+    return cohorts[""], failures
+
+
+def tally_classes(
+    cases: Sequence[Case],
+    args: argparse.Namespace,
+    classes: Sequence[ImageClass] | None,
+    *,
+    checkpoints: Path | None,
+    grid: ProbabilityGrid | None = None,
+    recalls: dict[str, RoiRecall] | None = None,
+) -> tuple[dict[str, Cohort], dict[str, Exception]]:
+    """The tallies of each class from one reading of the files, by its name ("" without classes), and the errors."""
     recalls = {} if recalls is None else recalls
     from mrcalib.scale import tally_cases
 
     failures: dict[str, Exception] = {}
     counter = CaseCounter(args.console, len(cases))
-    cohort = tally_cases(
+    found: Any = tally_cases(
         cases,
         grid=grid,
         options=load_options_of(args),
+        classes=classes,
         invalid=args.invalid,
         n_jobs=args.jobs,
         checkpoints=checkpoints,
@@ -109,7 +124,7 @@ def tally(
     )
     counter.tell()
     tell_recall(recalls, args.console)
-    return cohort, failures
+    return {"": found} if classes is None else found, failures
 
 
 def tell_recall(recalls: Mapping[str, RoiRecall], console: Console) -> None:

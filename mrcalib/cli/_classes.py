@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._cases import each_case
 from mrcalib.cli._exit import UsageError
-from mrcalib.cli._inputs import load_options_of
 
 if TYPE_CHECKING:
-    from mrcalib.io import Case, ImageClass
+    from mrcalib.io import ImageClass
 
-__all__ = ["add_classes", "check_class_options", "classes_of", "for_class", "usable_cases"]
+__all__ = ["add_classes", "check_class_options", "classes_of", "for_class"]
 
 _RESERVED = ("calibrators", "figures", "tallies")  # folders that stand beside those of classes
 _HELP = (
@@ -85,27 +82,3 @@ def for_class(args: argparse.Namespace, one: ImageClass, **changes: Any) -> argp
     """The options that read this class against the rest."""
     of_class = {"classes": None, "foreground": (one.position,), "positive": (one.label,)}
     return argparse.Namespace(**vars(args) | of_class | changes)
-
-
-def usable_cases(cases: Sequence[Case], args: argparse.Namespace) -> tuple[list[Case], dict[str, Exception]]:
-    """The cases whose channels are exclusive classes and whose masks hold no other label, and the errors of the others.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    from mrcalib.io import require_classes
-
-    named, options = classes_of(args), load_options_of(args)
-
-    def check(case: Case) -> tuple[None, str]:
-        require_classes(case, named, options)
-        return None, "checked"
-
-    good, failures = each_case(cases, check, console=args.console, jobs=args.jobs)
-    if not good:
-        first, error = next(iter(failures.items()))
-        msg = f"None of the {len(cases)} cases could be used. The first, {first!r}: {error}"
-        raise ValueError(msg)
-    return [case for case in cases if case.id in good], failures

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._cases import each_case
-from mrcalib.cli._classes import check_class_options, classes_of, for_class, usable_cases
+from mrcalib.cli._cases import each_case, tally_classes
+from mrcalib.cli._classes import check_class_options, classes_of, for_class
 from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK
 from mrcalib.cli._files import file_name, to_json, write_command, write_csv
@@ -44,12 +44,13 @@ def run_classes(args: argparse.Namespace) -> int:
     console: Console = args.console
     classes = classes_of(args)
     cases = cases_of(args)
-    good, failures = usable_cases(cases, args)
+    cohorts, failures = tally_classes(cases, args, classes, checkpoints=args.out / "tallies")
+    good = [case for case in cases if case.id not in failures]
     done: dict[str, Comparison] = {}
     for one in classes:
         console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
         own = for_class(args, one, out=args.out / one.name)
-        done[one.name] = perform(own, good)
+        done[one.name] = perform(own, good, cohorts[one.name])
         failures |= done[one.name].failures
         figures = draw(done[one.name], own)
         if not args.json:
@@ -104,16 +105,12 @@ def _score_together(
     from mrcalib.io import load_classes
     from mrcalib.metrics import multiclass_report
 
-    common = set.intersection(*(set(part.cohort.ids) for part in done.values())) & {case.id for case in cases}
-    cohorts = {
-        name: part.cohort.subset([i for i, case in enumerate(part.cohort.ids) if case in common])
-        for name, part in done.items()
-    }
+    cohorts = {name: part.cohort for name, part in done.items()}
     fitted = _fitted_by_case(cohorts, next(iter(done.values())), args)
     labels = {one.name: one.label for one in classes}
 
     def work(case: Case) -> tuple[pd.DataFrame, str]:
-        loaded = load_classes(case, classes, load_options_of(args), checked=True)
+        loaded = load_classes(case, classes, load_options_of(args))
         inside = np.ones(loaded.probs.shape[1:], bool) if loaded.case.roi is None else loaded.case.roi
         if args.invalid == "drop":
             inside = inside & np.all((loaded.probs >= 0) & (loaded.probs <= 1), axis=0)
@@ -135,11 +132,10 @@ def _score_together(
         scores.insert(0, "case", case.id)
         return scores, "scored in all classes"
 
-    scored = [case for case in cases if case.id in common]
-    results, failures = each_case(scored, work, console=args.console, jobs=args.jobs)
+    results, failures = each_case(cases, work, console=args.console, jobs=args.jobs)
     if not results:
         first, error = next(iter(failures.items()))
-        msg = f"None of the {len(scored)} cases could be scored in all classes. The first, {first!r}: {error}"
+        msg = f"None of the {len(cases)} cases could be scored in all classes. The first, {first!r}: {error}"
         raise ValueError(msg)
     return pd.concat(results.values(), ignore_index=True), failures
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._cases import tally
-from mrcalib.cli._classes import check_class_options, classes_of, for_class, usable_cases
+from mrcalib.cli._cases import tally_classes
+from mrcalib.cli._classes import check_class_options, classes_of, for_class
 from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK
 from mrcalib.cli._files import to_json
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mrcalib.calibrators import OneVsRestCalibrator, VoteCalibrator
-    from mrcalib.cohort import Cohort
     from mrcalib.io import Case
 
 __all__ = ["run_classes"]
@@ -33,9 +32,7 @@ def run_classes(
     console: Console = args.console
     cases = cases_of(args)
     method = unfitted(cases[0].rater_names)
-    good, failures = usable_cases(cases, args)
-    calibrator, failed = _fit(method, good, args)
-    failures |= failed
+    calibrator, failures = _fit(method, cases, args)
     calibrator.save(args.output)
     if args.figure:
         _draw(calibrator, args)
@@ -56,23 +53,15 @@ def _fit(
     from mrcalib.calibrators import OneVsRestCalibrator
 
     classes = classes_of(args)
-    failures: dict[str, Exception] = {}
-    cohorts: dict[str, Cohort] = {}
     for one in classes:
         args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
-        folder = None if args.tallies is None else args.tallies / one.name
-        cohorts[one.name], failed = tally(cases, for_class(args, one), checkpoints=folder, grid=method._grid())
-        failures |= failed
+    cohorts, failures = tally_classes(cases, args, classes, checkpoints=args.tallies, grid=method._grid())
     good = [case for case in cases if case.id not in failures]
     options = {one.name: load_options_of(for_class(args, one)) for one in classes}
-    kept = {
-        name: cohort.subset([i for i, case in enumerate(cohort.ids) if case not in failures])
-        for name, cohort in cohorts.items()
-    }
     labels = {one.name: one.label for one in classes}
 
     def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
-        return calibrator._fit_tallied(good, kept[name], options=options[name])
+        return calibrator._fit_tallied(good, cohorts[name], options=options[name])
 
     together = OneVsRestCalibrator(method, labels)
     return together._fit_each(labels, fitted, {one.name: one.position for one in classes}), failures

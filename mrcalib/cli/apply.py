@@ -231,7 +231,7 @@ def _input_files(args: argparse.Namespace) -> list[Case]:
 
 def _files(case: Case) -> list[Path]:
     """What a case is read from."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     named = [Path(source) for source in (*case.members, case.roi, case.coarse) if source is not None]  # type: ignore[arg-type]
     return named + [other for path in named if path.is_file() for other in companions(path)]
@@ -245,7 +245,7 @@ def _stem(path: Path) -> str:
 
 def _suffix_like(case: Case) -> str:
     """NIfTI, unless the input has no geometry to write."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     first = Path(case.members[0])  # type: ignore[arg-type]
     suffix = first.suffix.lower()

@@ -266,8 +266,8 @@ class Comparison:
     reference: str = ""
 
 
-def perform(args: argparse.Namespace, cases: list[Case] | None = None) -> Comparison:
-    """Read, compare and write; ``cases`` are those of the options unless they are given."""
+def perform(args: argparse.Namespace, cases: list[Case] | None = None, cohort: Cohort | None = None) -> Comparison:
+    """Read, compare and write; ``cases`` are those of the options and ``cohort`` their tallies unless they are given."""
     _check(args)
     cases = cases_of(args) if cases is None else cases
     to_score = _test_cases_of(args) if args.test_manifest else cases
@@ -280,7 +280,9 @@ def perform(args: argparse.Namespace, cases: list[Case] | None = None) -> Compar
         tell_groups(to_score, console)
     if args.protocol:
         tell_of_protocol(args.protocol, to_score, console)
-    cohort, failures = tally(cases, args, checkpoints=args.out / "tallies")
+    failures: dict[str, Exception] = {}
+    if cohort is None:
+        cohort, failures = tally(cases, args, checkpoints=args.out / "tallies")
     test = None
     if args.test_manifest:
         test, failed = tally(to_score, args, checkpoints=args.out / "test-tallies")

@@ -328,7 +328,7 @@ def _check_table(args: argparse.Namespace) -> None:
 
 def _files(case: Annotations) -> list[Path]:
     """What a case is read from."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     named = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
     return named + [other for path in named if path.is_file() for other in companions(path)]
@@ -336,7 +336,7 @@ def _files(case: Annotations) -> list[Path]:
 
 def _suffix_like(case: Annotations) -> str:
     """NIfTI, unless no mask has a geometry to write."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     def bare(path: Path) -> bool:
         suffix = path.suffix.lower()

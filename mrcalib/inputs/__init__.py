@@ -27,7 +27,7 @@ from mrcalib.inputs.classes import (
     split_channels,
     split_labels,
 )
-from mrcalib.inputs.messages import of_case, refuse_labels, refuse_probs
+from mrcalib.inputs.messages import ProbabilityRange, of_case, refuse_labels, refuse_probs
 from mrcalib.inputs.raters import MAX_RATERS, names_of_raters, split_missing, split_raters
 from mrcalib.inputs.voxels import check_masks, check_roi, check_voxels, responses_by_chunk, voxel_responses
 
@@ -39,6 +39,7 @@ __all__ = [
     "Classes",
     "InputCase",
     "Order",
+    "ProbabilityRange",
     "Voxels",
     "against_rest",
     "as_array",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["of_case", "refuse_labels", "refuse_probs"]
+__all__ = ["ProbabilityRange", "of_case", "refuse_labels", "refuse_probs"]
 
 _LOGITS = "if these are logits, pass scipy.special.expit(logits) (of files: LoadOptions(values='logits'))"
 _ROUNDING = 1e-5  # probabilities that are no further outside [0, 1] are taken for rounded ones
@@ -17,6 +17,52 @@ _ROUNDING = 1e-5  # probabilities that are no further outside [0, 1] are taken f
 def of_case(case: str | None) -> str:
     """ " of case 'A'", or nothing where the case is not known."""
     return "" if case is None else f" of case {case!r}"
+
+
+class ProbabilityRange:
+    """Counts, part by part, how many values are no probabilities, and which values there are.
+
+    Examples
+    --------
+    >>> found = ProbabilityRange()
+    >>> found.add(np.array([0.5, 1.5]))
+    >>> found.add(np.array([np.nan]))
+    >>> found.n_voxels, found.n_wrong, found.n_nan, found.high
+    (3, 2, 1, 1.5)
+    """
+
+    def __init__(self) -> None:
+        self.n_voxels = self.n_wrong = self.n_nan = 0
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, probs: NDArray[Any]) -> None:
+        """Count the values of a part."""
+        self.n_voxels += probs.size
+        self.n_nan += int(np.isnan(probs).sum())
+        self.n_wrong += int(np.count_nonzero(~((probs >= 0) & (probs <= 1))))
+        self.low = min(self.low, float(np.nanmin(probs, initial=np.inf)))
+        self.high = max(self.high, float(np.nanmax(probs, initial=-np.inf)))
+
+    def refuse(self, case: str | None, *, arguments: Collection[str] = ()) -> None:
+        """Raise ValueError with what was counted and the likely cause; ``case`` and ``arguments`` as for ``refuse_probs``."""
+        low, high = (self.low, self.high) if self.low <= self.high else (np.nan, np.nan)
+        what = (
+            f"{self.n_wrong} of {self.n_voxels} voxels are not, {self.n_nan} of them NaN, all others between {low:g} and "
+            f"{high:g}"
+        )
+        if self.n_nan < self.n_wrong and low >= -_ROUNDING and high <= 1 + _ROUNDING:
+            hint = "that looks like rounding: clip them with np.clip(probs, 0, 1)"
+        elif self.n_nan < self.n_wrong and low >= 0 and 1.5 < high <= 255:
+            scale = 100 if high <= 100 else 255
+            hint = f"divide by {scale} what is stored on that scale; {_LOGITS}"
+        elif self.n_nan < self.n_wrong:
+            hint = _LOGITS
+        else:
+            hint = "mask them with roi=" if "roi" in arguments else "there must be a value at every voxel"
+        where = "" if case is None else f" (case {case!r})"
+        rest = ", or leave them out with invalid='drop'." if "invalid" in arguments else "."
+        msg = f"probs must lie in [0, 1]{where}: {what}; {hint}{rest}"
+        raise ValueError(msg)
 
 
 def refuse_probs(probs: NDArray[Any], refused: int, case: str | None, *, arguments: Collection[str] = ()) -> None:
@@ -33,22 +79,10 @@ def refuse_probs(probs: NDArray[Any], refused: int, case: str | None, *, argumen
     arguments : collection of str
         What the called function takes: "roi" and "invalid" are named as a way out only where they exist.
     """
-    n_nan = int(np.isnan(probs).sum())
-    low, high = (float(np.nanmin(probs)), float(np.nanmax(probs))) if n_nan < probs.size else (np.nan, np.nan)
-    what = f"{refused} of {probs.size} voxels are not, {n_nan} of them NaN, all others between {low:g} and {high:g}"
-    if n_nan < refused and low >= -_ROUNDING and high <= 1 + _ROUNDING:
-        hint = "that looks like rounding: clip them with np.clip(probs, 0, 1)"
-    elif n_nan < refused and low >= 0 and 1.5 < high <= 255:
-        scale = 100 if high <= 100 else 255
-        hint = f"divide by {scale} what is stored on that scale; {_LOGITS}"
-    elif n_nan < refused:
-        hint = _LOGITS
-    else:
-        hint = "mask them with roi=" if "roi" in arguments else "there must be a value at every voxel"
-    where = "" if case is None else f" (case {case!r})"
-    rest = ", or leave them out with invalid='drop'." if "invalid" in arguments else "."
-    msg = f"probs must lie in [0, 1]{where}: {what}; {hint}{rest}"
-    raise ValueError(msg)
+    found = ProbabilityRange()
+    found.add(probs)
+    found.n_wrong = refused
+    found.refuse(case, arguments=arguments)
 
 
 def refuse_labels(mask: Any, rater: int | str, case: str | None, *, arguments: Collection[str] = ()) -> None:

@@ -220,9 +220,9 @@ class _Reading:
         self._was_read = True
         check = _Checked(self.opened.id, self._invalid)
         for slab in self.opened.slabs(SLAB, n_jobs=self._n_threads):
-            probs = check.admit(slab.probs)
+            probs = check.admit(slab.probs[0])
             if probs is not None:
-                yield slab if probs is slab.probs else replace(slab, probs=probs)
+                yield replace(slab, probs=probs)
         check.finish()
 
 

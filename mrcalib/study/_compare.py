@@ -16,7 +16,7 @@ from mrcalib.calibrators import CountCalibrator, VoteCalibrator
 from mrcalib.cohort import Cohort
 from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions
-from mrcalib.metrics import Metric, default_metrics, get_metric, reliability_metric
+from mrcalib.metrics import Metric, default_metrics, get_metric, mean_rater_ece
 from mrcalib.resampling import splits
 from mrcalib.responses import Responses
 from mrcalib.scale._cluster import Scheduler, workers
@@ -351,10 +351,10 @@ def _scored_tallies(
     keep: bool,
 ) -> tuple[dict[tuple[str, str], NDArray[np.float64]], Metric, list[dict[str, VoteCalibrator]]]:
     """Sums of all metrics at the probabilities of each fold's maps; and each case's maps, if they are kept."""
-    curve = reliability_metric()
+    curve = mean_rater_ece.with_options(strategy="logit")
     summed = {metric.name: metric for metric in (curve, *metrics)}
     first = cohort.responses(0)
-    n_statistics = {name: metric.statistics(first).size for name, metric in summed.items()}
+    n_statistics = {name: metric.sums(first).size for name, metric in summed.items()}
     statistics = {
         (method, name): np.full((len(cohort), size), np.nan)
         for method in methods
@@ -367,7 +367,7 @@ def _scored_tallies(
             for name, estimator in estimators.items():
                 calibrated = _calibrated(estimator, rows)
                 for metric in summed.values():
-                    statistics[name, metric.name][case] = metric.statistics(calibrated)
+                    statistics[name, metric.name][case] = metric.sums(calibrated)
         if keep:
             for case in fold:
                 held_out[case] = estimators

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mrcalib.calibrators import VoteCalibrator
 from mrcalib.inputs import check_choice
-from mrcalib.metrics import Metric
+from mrcalib.metrics import METRICS, Metric
+from mrcalib.registry import normalized
 from mrcalib.resampling import (
     bca_interval,
     bootstrap_counts,
@@ -97,6 +98,22 @@ class Study:
 
     # Values -----------------------------------------------------------------------------------------------------------
 
+    def metric(self, name: str) -> Metric:
+        """The metric of the study, or its ``curve``, that this name, label or name in Python stands for.
+
+        Raises
+        ------
+        ValueError
+            If there is none; names all.
+        """
+        for metric in (*self.metrics, self.curve):
+            if normalized(name) in map(normalized, (metric.name, metric.label)):
+                return metric
+        if name in METRICS and METRICS.canonical(name) in [metric.name for metric in self.metrics]:
+            return self.metric(METRICS.canonical(name))
+        msg = f"The study has no metric {name!r}; it has {', '.join(m.name for m in (*self.metrics, self.curve))}."
+        raise ValueError(msg)
+
     def case_values(self, method: str, metric: Metric) -> FloatArray:
         """The metric of each case, of shape (n_cases,); nan where a case does not define it."""
         return metric.value(self.statistics[method, metric.name])
@@ -107,7 +124,8 @@ class Study:
             return weighted_means(self.case_values(method, metric), counts)
         if not metric.poolable:
             return np.full(len(counts), np.nan)
-        return weighted_values(metric.value, self.statistics[method, metric.name], counts)
+        statistics = self.statistics[method, metric.name]
+        return weighted_values(metric.value, statistics, counts, resampler=metric.resampler)
 
     def _estimate(self, method: str, metric: Metric, kind: Kind) -> float:
         return float(self._under(method, metric, kind, np.ones((1, len(self.ids))))[0])

@@ -138,6 +138,11 @@ class RunningTally:
         self._grid, self._raters, self._invalid = grid, raters, invalid
         self._counts = VoxelCounts(grid, len(raters))
 
+    @property
+    def refused(self) -> int:
+        """Voxels that were left out so far, because their probability was NaN or outside [0, 1]."""
+        return self._counts.refused
+
     def add(self, voxels: Voxels) -> None:
         """Count a part; ValueError where it holds invalid probabilities and ``invalid`` is "raise"."""
         before = self._counts.refused

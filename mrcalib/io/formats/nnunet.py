@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.io.channels import sums_to_one
-from mrcalib.io.volume import Volume
+from mrcalib.io.image import Volume
+from mrcalib.io.probabilities import sums_to_one
 
 __all__ = ["find_segmentation", "orient", "refuse_softmax"]
 
