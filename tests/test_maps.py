@@ -306,7 +306,7 @@ def test_map_from_dict_leaves_its_argument_alone_and_knows_its_kinds():
     map_from_dict(values)
     assert values == before
     with pytest.raises(
-        ValueError, match="Unknown kind of calibration map 'spline'; this mrcalib knows .*'piecewise-linear'"
+        ValueError, match=r"Unknown kind of calibration map 'spline'; this mrcalib knows .*'piecewise-linear'"
     ):
         map_from_dict({"kind": "spline"})
 
