@@ -57,7 +57,16 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
 }
-ALIASES = {"CALIBRATORS", "FORMATS", "METRICS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables, types
+ALIASES = {
+    "CALIBRATORS",
+    "FORMATS",
+    "METRICS",
+    "Image",
+    "ImageFormat",
+    "PROTOCOLS",
+    "Progress",
+    "Source",
+}  # tables, types
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 
