@@ -1,4 +1,4 @@
-"""Checked voxels: flat views of the arrays that came in, which are converted a run at a time, so that nothing large is copied."""
+"""Checked voxels: flat views of the arrays that came in, converted a run at a time, so that nothing large is copied."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Voxels:
         return found
 
     def _answers(self, rater: int, mask: NDArray[Any] | None, cut: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """A rater's masks and presence of a chunk."""
+        """The answers of a rater to a run of voxels, and where there are any, as `Chunk` holds them."""
         everywhere = np.empty(0, np.uint8)
         if mask is None:
             return everywhere, everywhere
