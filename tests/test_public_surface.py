@@ -15,12 +15,13 @@ SURFACE = {
         BetaBinomialCalibrator BetaCalibrator Case CaseAdaptiveCalibrator Cohort GeometryError HardLabelCalibrator
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
-        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols register_format
-        register_metric roi simulate tally tally_cases""",
+        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols
+        register_calibrator register_format register_metric roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
-        BetaBinomialCalibrator BetaCalibrator CaseAdaptiveCalibrator CountCalibrator HardLabelCalibrator
-        HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
-        PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator VoteCalibrator""",
+        BetaBinomialCalibrator BetaCalibrator CALIBRATORS CalibrationData Calibrator CaseAdaptiveCalibrator CaseSums
+        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator Method Needs
+        OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator
+        data_of_cohort get_method register_calibrator""",
     "mrcalib.metrics": """
         CorpDecomposition DetectionScore METRICS Metric PlaneContact RaterAgreement ReliabilityCurve
         VascularInvasion VoteCoverage auc average_calibration_error average_precision average_recall
@@ -56,7 +57,16 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
 }
-ALIASES = {"FORMATS", "METRICS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables and types
+ALIASES = {
+    "CALIBRATORS",
+    "FORMATS",
+    "METRICS",
+    "Image",
+    "ImageFormat",
+    "PROTOCOLS",
+    "Progress",
+    "Source",
+}  # tables, types
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 
