@@ -33,7 +33,7 @@ def count_voxels(grid, p, masks):
     return sums, np.count_nonzero(bins < 0), np.bitwise_or.reduce(np.concatenate([[0], *masks]).astype(int))
 
 
-def add_by_rater(index, present, marked, voxels, offset_sum, counts):
+def add_by_rater(index, present, marked, voxels, offset_sum, counts):  # noqa: PLR0917 - as the kernel
     for r in range(counts.shape[1]):
         for rows, who in ((counts[:2, r], present), (counts[2:, r], present & marked)):
             for row, values in zip(rows, (voxels, offset_sum), strict=True):
