@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._files import file_stem, is_unfinished
 from mrcalib.grid import ProbabilityGrid
+from mrcalib.inputs import check_groups, check_voxel_volume
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies import Tally, VoteCounts
@@ -22,6 +23,7 @@ from mrcalib.tallies import Tally, VoteCounts
 __all__ = ["Cohort", "check_case_weight"]
 
 FloatArray = NDArray[np.float64]
+FEW_MISSING = 0.125  # of the cases
 
 
 def check_case_weight(case_weight: str | ArrayLike, n_voxels: ArrayLike) -> FloatArray:
@@ -91,8 +93,9 @@ class Cohort:
         for part in tallies[1:]:
             tallies[0].check_mergeable(part)
         ids = tuple(map(str, self.ids)) or tuple(map(str, range(n)))
+        check_groups(list(self.groups))
         groups = tuple(map(str, self.groups)) or ids
-        volume = tuple(map(float, self.voxel_volume)) or (1.0,) * n
+        volume = tuple(check_voxel_volume(volume) for volume in self.voxel_volume) or (1.0,) * n
         for what, values in (("ids", ids), ("groups", groups), ("voxel_volume", volume)):
             if len(values) != n:
                 msg = f"{what} must have one entry for each of the {n} cases; got {len(values)}."
@@ -180,17 +183,14 @@ class Cohort:
         """
         cases = self._rater_counts
         in_order = cases.reordered(np.asarray(weights, dtype=np.float64))
-        # Voxels and offsets are whole numbers, which BLAS adds up exactly; sums of probabilities are made of them at the end.
-        totals = [
-            weighted_sums(column.reshape(len(self), -1), in_order).reshape(len(in_order), *column.shape[1:])
-            for column in cases.counts[: 4 if marked else 3]
-        ]
+        # Voxels and offsets are whole numbers, which add up exactly; sums of probabilities are made of them at the end.
+        totals = [_sums_of_whole(column, in_order) for column in cases.counts[: 4 if marked else 3]]
         found = []
         for rows in zip(*totals, strict=True):
-            used = rows[0].any(axis=0)
+            used = np.flatnonzero(rows[0].any(axis=0))
             bins, columns = cases.bins, list(rows)
-            if not used.all():
-                bins, columns = bins[used], [row[:, used] for row in rows]
+            if used.size < bins.size:
+                bins, columns = bins[used], [row.take(used, axis=1) for row in rows]
             voxels, offset_sum, votes, *marked_offset_sum = columns
             prob_sum = self.grid.sum_of_probabilities(bins, voxels, offset_sum)
             marked_prob = [self.grid.sum_of_probabilities(bins, votes, sums) for sums in marked_offset_sum]
@@ -332,6 +332,26 @@ def _content_keys(
         (total, b"" if times[total] == 1 else sha256(bins.tobytes() + counts[:, by_name].tobytes()).digest())
         for total, (bins, counts) in zip(totals, parts, strict=True)
     ]
+
+
+def _sums_of_whole(counts: FloatArray, weights: FloatArray) -> FloatArray:
+    """Sums of ``counts`` (n_cases, n_raters, n_bins) over the cases, for each row of ``weights`` (n_sums, n_cases).
+
+    Folds of a cross-validation leave out few cases: then these are subtracted from the sum of all, which takes far less time
+    than adding up the others, and is exact as well because counts and weights are whole numbers.
+    """
+    flat = counts.reshape(len(counts), -1)
+    sums = np.empty((len(weights), flat.shape[1]))
+    few_missing = np.count_nonzero(weights != 1, axis=1) <= FEW_MISSING * len(counts)
+    few_missing &= (weights == np.floor(weights)).all(axis=1)
+    if few_missing.any():
+        total = flat.sum(axis=0)
+        for row, weight in zip(np.flatnonzero(few_missing), weights[few_missing], strict=True):
+            missing = np.flatnonzero(weight != 1)
+            np.subtract(total, (1 - weight[missing]) @ flat[missing], out=sums[row])
+    if not few_missing.all():
+        sums[~few_missing] = weighted_sums(flat, weights[~few_missing])
+    return sums.reshape(len(weights), *counts.shape[1:])
 
 
 def _are_whole(weights: FloatArray) -> bool:

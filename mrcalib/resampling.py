@@ -233,19 +233,23 @@ def weighted_sums(statistics: FloatArray, counts: FloatArray) -> FloatArray:
 
 
 def weighted_values(
-    value: Callable[[FloatArray], FloatArray], statistics: FloatArray, counts: FloatArray, chunk: int | None = None
+    value: Callable[[FloatArray], FloatArray],
+    statistics: FloatArray,
+    counts: FloatArray,
+    chunk: int | None = None,
+    *,
+    resampler: Callable[[FloatArray], Callable[[FloatArray], FloatArray]] | None = None,
 ) -> FloatArray:
     """``value`` of the sums of per-case ``statistics`` (n_cases, k), for each row of ``counts`` (n, n_cases).
 
-    ``value`` may have a method ``of_weights(statistics)`` that returns a faster function of counts with the same results up to
-    rounding. It is used where there are more rows than cases, so that its preparation is worth while.
+    ``resampler(statistics)`` may return a quicker function of counts, equal up to rounding. It is used where there are more
+    rows than cases, so that its preparation pays.
     """
-    prepare = getattr(value, "of_weights", None)
 
     def plain(weights: FloatArray) -> FloatArray:
         return value(weighted_sums(statistics, weights))
 
-    evaluate = plain if prepare is None or len(counts) < len(statistics) else prepare(statistics)
+    evaluate = plain if resampler is None or len(counts) < len(statistics) else resampler(statistics)
     step = chunk or max(64, _BLOCK // max(1, statistics.shape[1]))
     return np.concatenate([evaluate(counts[i : i + step]) for i in range(0, len(counts), step)])
 

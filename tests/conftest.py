@@ -45,3 +45,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data, which is not part of the package."""
+    root = os.environ.get("MRCALIB_SHARED")
+    folder = (Path(root) if root else Path(__file__).parents[2] / "shared") / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the shared real data is not at {folder} (set MRCALIB_SHARED)")
+    return folder

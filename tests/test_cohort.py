@@ -111,8 +111,8 @@ def test_sums_under_whole_weights_are_those_of_the_merged_tallies_to_the_bit(cas
 
 def test_sums_of_many_voxels_under_weights_of_0_and_1_are_those_of_the_merged_tallies_to_the_bit(rng):
     cohort = Cohort([tally(rng.random(3000) ** 5, rng.integers(0, 2, (4, 3000), dtype=np.uint8)) for _ in range(9)])
-    weights = rng.integers(0, 2, (40, 9)).astype(float)
-    weights[:, 0] = 1
+    weights = np.concatenate([rng.integers(0, 2, (40, 9)), 1 - np.eye(9), np.ones((1, 9))]).astype(float)
+    weights[:40, 0] = 1
     for w, got in zip(weights, cohort.pooled_many(weights, marked=True), strict=True):
         assert_same(got, Tally.sum(cohort.subset(w > 0)).pooled())
 

@@ -168,11 +168,18 @@ def counted_metric():
     brier = get_metric("brier")
     seen = []
 
-    def statistics(responses):
-        seen.append(responses.n_rows)
-        return brier.statistics(responses)
+    class Counted(Metric):
+        name = "counted"
+        label = "counted"
 
-    return Metric("counted", "counted", "lower", "", statistics, brier.value), seen
+        def sums(self, responses):
+            seen.append(responses.n_rows)
+            return brier.sums(responses)
+
+        def value(self, sums):
+            return brier.value(sums)
+
+    return Counted(), seen
 
 
 @pytest.mark.filterwarnings("ignore::mrcalib.SaturationWarning")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import NotFittedError
 
 from mrcalib import Cohort, HardLabelCalibrator, MHRIsotonicCalibrator, TemperatureScalingCalibrator, compare, tally
-from mrcalib.metrics import brier_metric, ece_metric, reliability_curve, reliability_metric
+from mrcalib.metrics import brier_score, mean_rater_ece, multirater_ece, reliability_curve
 from mrcalib.plots import (
     CalibrationMapDisplay,
     CaseDisplay,
@@ -187,7 +187,7 @@ class TestReliability:
         with pytest.raises(ValueError, match="strategy must be one of 'uniform', 'logit'; got 'mass'"):
             ReliabilityDisplay.from_responses([cohort.responses(0)], strategy="mass")
         with pytest.raises(ValueError, match="n_bins must be a whole number of at least 1; got 0"):
-            reliability_metric(0)
+            mean_rater_ece.with_options(n_bins=0)
         with pytest.raises(ValueError, match="rows of the same cases, at least one; got \\[0\\] cases"):
             ReliabilityDisplay.from_responses([])
         with pytest.raises(ValueError, match="groups must have one entry for each of the 1 cases; got 2"):
@@ -522,9 +522,9 @@ class TestSaving:
 
     def test_what_a_study_lacks_is_left_out(self, cohort, tmp_path):
         names = ["reliability.png", "reliability-logit.png", "metrics.png"]
-        study = compare(cohort, methods=["none"], metrics=[brier_metric()], n_resamples=10)
+        study = compare(cohort, methods=["none"], metrics=[brier_score], n_resamples=10)
         assert [path.name for path in save_study_figures(study, tmp_path)] == names
-        study = compare(cohort, methods=["none", "MHR"], metrics=[ece_metric()], n_resamples=10)
+        study = compare(cohort, methods=["none", "MHR"], metrics=[multirater_ece], n_resamples=10)
         assert [path.name for path in save_study_figures(study, tmp_path)] == [
             *names[:2],
             "calibration-maps.png",

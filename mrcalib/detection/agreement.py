@@ -14,7 +14,7 @@ from mrcalib.detection.boxes import overlap_by_class
 from mrcalib.detection.images import DetectionImage
 from mrcalib.detection.matching import check_threshold
 from mrcalib.detection.scores import listed
-from mrcalib.metrics._metric import FloatArray, ratio
+from mrcalib.metrics.base import FloatArray, ratio
 
 __all__ = ["RaterAgreement", "rater_agreement"]
 

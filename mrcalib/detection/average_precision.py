@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mrcalib.detection.images import DetectionImage
 from mrcalib.detection.scores import DetectionScore, Ranking, interval_of, ranking
-from mrcalib.metrics._metric import FloatArray, mean_defined, ratio
+from mrcalib.metrics.base import FloatArray, mean_defined, ratio
 
 __all__ = ["average_precision", "average_recall", "lrp"]
 

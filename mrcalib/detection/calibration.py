@@ -14,8 +14,8 @@ from mrcalib.detection.matching import Matching, match_raters
 from mrcalib.detection.scores import DetectionScore, interval_of, listed, ranking, raters_of
 from mrcalib.grid import edges_of_uniform_bins
 from mrcalib.inputs import check_choice, check_n_bins
-from mrcalib.metrics._bins import locate
-from mrcalib.metrics._metric import FloatArray, mean_defined, ratio
+from mrcalib.metrics.base import FloatArray, mean_defined, ratio
+from mrcalib.metrics.bins import locate
 from mrcalib.metrics.reliability import ReliabilityCurve
 
 __all__ = ["detection_calibration", "detection_ece", "laece0"]

@@ -13,7 +13,7 @@ from mrcalib._kernels.boxes import match_in_order
 from mrcalib.detection.boxes import Boxes, overlap_by_class
 from mrcalib.detection.images import DetectionImage
 from mrcalib.detection.matching import by_score, check_threshold, match
-from mrcalib.metrics._metric import FloatArray
+from mrcalib.metrics.base import FloatArray
 from mrcalib.metrics.reliability import ReliabilityCurve
 from mrcalib.resampling import bootstrap_counts, percentile_interval
 

@@ -128,14 +128,24 @@ def check_spacing(spacing: Any, n_axes: int | None = None, *, name: str = "spaci
 
 
 def check_groups(groups: ArrayLike, name: str = "groups") -> NDArray[Any]:
-    """Labels of groups (cases, patients, sites) as an array; ValueError if one of them is missing (NaN, None or NaT)."""
+    """Labels of groups (cases, patients, sites) as an array; ValueError if one of them is missing.
+
+    Missing are None, NaN, NaT and masked entries: a patient whose number a table does not hold.
+
+    Examples
+    --------
+    >>> check_groups([3, 3, 5])
+    array([3, 3, 5])
+    """
     labels = np.ma.asanyarray(groups) if np.ma.isMaskedArray(groups) else np.asarray(groups)
-    missing = np.ma.getmaskarray(labels)
-    values = np.ma.getdata(labels)
-    if values.dtype.kind in "fcmM":
-        missing = missing | np.isnat(values) if values.dtype.kind in "mM" else missing | np.isnan(values)
-    elif values.dtype.kind == "O":
-        found = [value is None or str(value) in ("nan", "NaT", "<NA>") for value in values.flat]
+    missing, values = np.ma.getmaskarray(labels), np.ma.getdata(labels)
+    if values.dtype.kind in "fc":
+        missing = missing | np.isnan(values)
+    elif values.dtype.kind in "mM":
+        missing = missing | np.isnat(values)
+    elif values.dtype.kind == "O" or (values.dtype.kind in "US" and not hasattr(groups, "dtype")):
+        # NumPy turns the NaN of a list with words into the word "nan"
+        found = [_is_missing(value) for value in np.asarray(groups, dtype=object).flat]
         missing = missing | np.array(found, dtype=bool).reshape(values.shape)
     if missing.any():
         msg = (
@@ -144,6 +154,12 @@ def check_groups(groups: ArrayLike, name: str = "groups") -> NDArray[Any]:
         )
         raise ValueError(msg)
     return values
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # those of pandas
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:

@@ -12,18 +12,12 @@ from mrcalib.io.geometry import Geometry
 from mrcalib.io.grand_challenge import write_metrics_json
 from mrcalib.io.image import Image, Volume
 from mrcalib.io.layouts import (
-    AnnotatedImage,
     Defect,
     LayoutCase,
     LayoutFolder,
     LayoutInfo,
     layout_info,
-    read_annotated,
-    read_cocahis,
-    read_image_folder,
-    read_image_stack,
     read_layout,
-    read_longciu,
     recognise_layout,
     scan_layout,
 )
@@ -38,7 +32,6 @@ from mrcalib.options import LoadOptions
 
 __all__ = [
     "FORMATS",
-    "AnnotatedImage",
     "Annotations",
     "Case",
     "Defect",
@@ -62,14 +55,9 @@ __all__ = [
     "discover_annotations",
     "layout_info",
     "load_classes",
-    "read_annotated",
     "read_annotations",
-    "read_cocahis",
-    "read_image_folder",
-    "read_image_stack",
     "read_labels",
     "read_layout",
-    "read_longciu",
     "read_manifest",
     "read_probability",
     "read_volume",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, check_probs, check_spacing, check_voxels, voxel_responses
-from mrcalib.metrics import ece_metric, gaussian_crps, threshold_dice_metric
+from mrcalib.metrics import expected_calibration_error, gaussian_crps, mean_rater_ece, multirater_ece, threshold_dice
 from mrcalib.protocols._box import Box, annotation_box, wraps
 from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion
 from mrcalib.protocols._notes import invasion_notes, rater_notes, volume_notes
@@ -164,8 +164,8 @@ def curvas_pdacvi(
         ]
         ece = float(np.mean([e for e, mask in zip(errors, masks, strict=True) if mask is not None]))
         return {
-            "tdsc": threshold_dice_metric(smooth=1e-6)(responses),
-            "dice_majority": threshold_dice_metric(thresholds=[0.5], both_empty=0.0, smooth=1e-6)(responses),
+            "tdsc": threshold_dice(responses, smooth=1e-6),
+            "dice_majority": threshold_dice(responses, thresholds=[0.5], both_empty=0.0, smooth=1e-6),
             "ece": ece,
             "ece_per_rater": errors,
             "crps": truncated_crps(predicted, mean, std),
@@ -175,15 +175,15 @@ def curvas_pdacvi(
     region = (slice(None),) if box is None else tuple(slice(*ends) for ends in box)
     part, parts = p[region], [None if mask is None else mask[region] for mask in masks]
     inside, binned = voxel_responses(part, parts), _rows(part, parts, check_voxels(part, parts, soft=False))
-    top_label = [ece_metric(target=r, kind="top-label")(inside) for r in range(len(masks))]
+    top_label = [expected_calibration_error(inside, target=r, kind="top-label") for r in range(len(masks))]
     return {
-        "tdsc": math.nan if _nothing_overlaps(responses) else threshold_dice_metric()(responses),
-        "dice_majority": threshold_dice_metric(thresholds=[0.5], both_empty=math.nan)(responses),
+        "tdsc": math.nan if _nothing_overlaps(responses) else threshold_dice(responses),
+        "dice_majority": threshold_dice(responses, thresholds=[0.5], both_empty=math.nan),
         "ece": float(np.mean([e for e, mask in zip(top_label, masks, strict=True) if mask is not None])),
         "ece_per_rater": top_label,
         "crps": float(gaussian_crps(float(p.sum(dtype=np.float64)) * unit, mean, std)),
-        "mr_ece": ece_metric()(binned),
-        "ece_foreground": ece_metric(target="per-rater")(binned),
+        "mr_ece": multirater_ece(binned),
+        "ece_foreground": mean_rater_ece(binned),
         **shared,
         "notes": [
             *notes,
@@ -195,7 +195,7 @@ def curvas_pdacvi(
 
 def _nothing_overlaps(responses: Responses) -> bool:
     """Whether neither the prediction nor the raters exceed any threshold."""
-    return not threshold_dice_metric().statistics(responses)[1:].any()
+    return not threshold_dice.sums(responses)[1:].any()
 
 
 def _overlap_notes(responses: Responses, told: str) -> list[str]:

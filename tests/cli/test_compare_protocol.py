@@ -12,7 +12,7 @@ from mrcalib.protocols import PROTOCOLS, get_protocol
 from mrcalib.simulate import phantoms, write_dataset
 from mrcalib.study import default_methods, paper_methods
 
-FEW = ("--methods", "none", "TwinTrack (250 bins)", "--metrics", "mean_rater_ece", "brier", "--resamples", "50")
+FEW = ("--methods", "none", "TwinTrack", "--metrics", "mean_rater_ece", "brier", "--resamples", "50")
 CURVAS = ("--protocol", "curvas-pdacvi")
 
 
@@ -40,7 +40,7 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
         "table1.csv", "table1.tex", "table2.csv", "table2.tex", "table1_sound.tex", "table2_sound.csv",
         "protocol_per_case.csv", "protocol_differences.csv", "protocol.json", "disputes.csv", "scores/case001.json",
         "figures/figure2_reliability.png", "figures/figure2_reliability.svg", "figures/figure3_cases.png",
-        "figures/figure3_cases.svg", "table_mean.csv", "study.json", "calibrators/TwinTrack-250-bins.json",
+        "figures/figure3_cases.svg", "table_mean.csv", "study.json", "calibrators/TwinTrack.json",
     }  # fmt: skip
     assert "Table 1: bootstrap means" in answer.out
     assert "Table 2: bootstrap means with 95% intervals" in answer.out
@@ -50,7 +50,7 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
     assert "figures/figure3_cases.svg" in answer.out
     assert "scores whole images: outside the region of interest every method predicts 0" in answer.err
     table = pd.read_csv(out / "table1.csv", index_col="method")
-    assert table.index.tolist() == ["none", "TwinTrack (250 bins)"]
+    assert table.index.tolist() == ["none", "TwinTrack"]
     per_case = pd.read_csv(out / "protocol_per_case.csv")
     assert set(per_case["scored"]) == {"program", "sound"}
     tdsc = per_case.query("metric == 'tdsc' and scored == 'program' and method == 'none'")["value"]
@@ -113,7 +113,7 @@ def test_json_is_all_of_stdout(run, data):
     answer = run("compare", "--manifest", data / "manifest.csv", *FEW, *CURVAS, *words)
     told = json.loads(answer.out)
     assert told["protocol"] == "curvas-pdacvi"
-    assert told["tallied"]["methods"] == ["none", "TwinTrack (250 bins)"]
+    assert told["tallied"]["methods"] == ["none", "TwinTrack"]
 
 
 def test_a_test_set_of_its_own(run, data, tmp_path):

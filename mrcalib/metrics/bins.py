@@ -1,11 +1,11 @@
-"""Bins of probability, and the sums over each that every calibration error is made of.
+"""Bins of probability, and the sums over each bin that every calibration error is made of.
 
-Bins are closed on the left, on float32 probabilities; the last holds 1 too.
+Bins are closed on the left, on float32 probabilities; the last one holds 1 too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
@@ -18,18 +18,38 @@ from mrcalib.responses import FloatArray, Responses
 from mrcalib.tallies import Tally
 
 __all__ = [
+    "TINY",
     "Weighting",
+    "bin_edges",
     "bin_sums",
+    "concatenated",
     "equal_mass_edges",
     "grid_of_uniform_bins",
     "locate",
     "rows_of_raters",
-    "stack",
     "sums_by_bin",
     "top_label",
 ]
 
 Weighting = Literal["pairs", "voxels"]
+
+TINY = float(np.finfo(np.float32).tiny)
+"""Where the bin of exact 0 ends."""
+_LOGIT_END = 6.0  # decades towards 0 and towards 1 that logit bins cut
+
+
+@lru_cache(maxsize=64)
+def bin_edges(n_bins: int, strategy: str, *, ends_apart: bool = False) -> tuple[float, ...]:
+    """Inner edges of ``n_bins`` bins of equal width in the probability ("uniform") or in its logit ("logit").
+
+    Logit bins lie between 1e-6 and 1 - 1e-6, with a bin each for exact 0 and exact 1; ``ends_apart`` gives uniform bins
+    these two as well.
+    """
+    if strategy == "uniform":
+        inner = edges_of_uniform_bins(n_bins)
+        return (TINY, *inner, 1.0) if ends_apart else inner
+    z = np.linspace(-_LOGIT_END, _LOGIT_END, n_bins + 1)[1:-1]
+    return (TINY, *(float(np.float32(p)) for p in 1 / (1 + 10.0**-z)), 1.0)
 
 
 def locate(prob: FloatArray, edges: tuple[float, ...]) -> NDArray[np.intp]:
@@ -48,17 +68,15 @@ def bin_sums(responses: Responses, edges: tuple[float, ...], weighting: Weightin
 
 
 def sums_by_bin(prob: FloatArray, edges: tuple[float, ...]) -> Callable[[FloatArray], FloatArray]:
-    """The function that adds up values at these probabilities (k, n) by the bin that each is in (k, n_bins).
-
-    Probabilities that rise, as monotone maps leave those of a tally, are cut at the edges instead of being looked up; so are
-    those that fall before they rise, as confidences do.
-    """
+    """A function that adds up values (k, n) at these probabilities (n,) by the bin of each; it returns (k, n_bins)."""
+    # A monotone map leaves the probabilities of a tally in ascending order, and confidences max(p, 1 - p) fall before they
+    # rise. Such runs are cut where they pass an edge, which costs a search per edge instead of one per probability.
     inner, single = _in_float32(edges), prob.astype(np.float32)
-    n_bins, turn = inner.size + 1, int(single.argmin()) if single.size else 0
-    if not ((single[1 : turn + 1] <= single[:turn]).all() and (single[turn + 1 :] >= single[turn:-1]).all()):
+    n_bins, lowest = inner.size + 1, int(single.argmin()) if single.size else 0
+    if not ((single[1 : lowest + 1] <= single[:lowest]).all() and (single[lowest + 1 :] >= single[lowest:-1]).all()):
         index = np.searchsorted(inner, single, side="right")
         return lambda rows: np.stack([np.bincount(index, row, n_bins) for row in rows])
-    runs = [(order, _cut(single[order], inner)) for order in (slice(turn, None), slice(turn)) if single[order].size]
+    runs = [(order, _cut(single[order], inner)) for order in (slice(lowest, None), slice(lowest)) if single[order].size]
 
     def add(rows: FloatArray) -> FloatArray:
         sums = np.zeros((len(rows), n_bins))
@@ -115,13 +133,13 @@ def top_label(responses: Responses) -> Responses:
 
 @lru_cache(maxsize=8)
 def grid_of_uniform_bins(n_bins: int, kind: str) -> ProbabilityGrid:
-    """A grid cut so that a tally tells these bins apart exactly; for confidences, where 1 - p passes an edge, too."""
+    """A coarse grid that is cut at the edges of these bins; for confidences also where 1 - p passes an edge."""
     edges = set(edges_of_uniform_bins(n_bins))
     if kind == "top-label":
-        # 1 - p rounds up to the edge as far as half a float32 step beyond it, or just short of that.
-        turning = [1 - edge + 2.0**-25 for edge in edges if edge >= 0.5]
-        edges |= {e for t in turning for e in (t, edge_above(t))}
-    return ProbabilityGrid(6, tuple(sorted(edges)))  # coarse: the table stays near the processor
+        # 1 - p is rounded to float32, up to the edge from as far as half a step beyond it: cut on both sides of that.
+        passing = [1 - edge + 2.0**-25 for edge in edges if edge >= 0.5]
+        edges |= {e for t in passing for e in (t, edge_above(t))}
+    return ProbabilityGrid(6, tuple(sorted(edges)))  # 6 bits: a table this small stays in the processor's cache
 
 
 def rows_of_raters(tally: Tally) -> list[Responses]:
@@ -136,9 +154,9 @@ def rows_of_raters(tally: Tally) -> list[Responses]:
     return rows
 
 
-def stack(rows: list[Responses]) -> Responses:
-    """The rows of several raters as those of one."""
-    prob, count, answers, votes = (
-        np.concatenate([getattr(row, name) for row in rows]) for name in ("prob", "count", "answers", "votes")
-    )
-    return Responses(prob, count, answers, votes, 1)
+def concatenated(parts: Sequence[Responses]) -> Responses:
+    """All rows of several cases with the same raters."""
+    names = ("prob", "count", "answers", "votes", "present", "marked")
+    columns = {name: [getattr(part, name) for part in parts] for name in names}
+    whole = {name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()}
+    return Responses(n_raters=parts[0].n_raters, **whole)  # type: ignore[arg-type]

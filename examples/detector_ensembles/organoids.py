@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
-
-from mrcalib.simulate._phantom import _check, _check_counts, _entropy, _stream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.special import ndtr, ndtri
 
 _RADII = (4.0, 9.0)  # pixels
 _ANGLES = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -128,7 +125,6 @@ def organoids(
 
     Examples
     --------
-    >>> from mrcalib.simulate import organoids
     >>> shown = next(organoids(1, rng=0))
     >>> shown.image.shape, [len(boxes) for boxes in shown.raters], len(shown.consensus)
     ((256, 256), [66, 42], 55)
@@ -136,15 +132,31 @@ def organoids(
     if np.shape(size) != (2,):
         msg = f"size must have two numbers (width, height); got {size!r}."
         raise ValueError(msg)
-    _check_counts(n_images=n_images, n_objects=n_objects, **{"size[0]": size[0], "size[1]": size[1]})
+    for name, count in {"n_images": n_images, "n_objects": n_objects}.items():
+        try:
+            positive = operator.index(count) >= 1
+        except TypeError:
+            msg = f"{name} must be an integer; got {count!r}."
+            raise TypeError(msg) from None
+        _check(name, count, "at least 1", ok=positive)
     _check("size", size, "at least 32 pixels each way", ok=min(size) >= 32)
     shares = np.asarray(rates, dtype=np.float64)
-    _check("rates", rates, "one number in (0, 1) a rater", ok=shares.ndim == 1 and shares.size >= 1)
-    _check("rates", rates, "one number in (0, 1) a rater", ok=bool(np.all((shares > 0) & (shares < 1))))
+    valid = shares.ndim == 1 and shares.size >= 1 and bool(np.all((shares > 0) & (shares < 1)))
+    _check("rates", rates, "one number in (0, 1) a rater", ok=valid)
     _check("disagreement", disagreement, "in (0, 1.8]", ok=0 < disagreement <= 1.8)
     panel = _Panel.of(shares, disagreement)
-    entropy = _entropy(rng)
-    return (_draw(_stream(entropy, index), index, size, n_objects, panel) for index in range(n_images))
+    if isinstance(rng, np.random.Generator):
+        rng = int(rng.integers(2**63))
+    root = np.random.SeedSequence(rng)
+    # Each image has a stream of its own, so that the first ones do not depend on how many are asked for.
+    streams = (np.random.default_rng(np.random.SeedSequence(root.entropy, spawn_key=(k,))) for k in range(n_images))
+    return (_draw(stream, index, size, n_objects, panel) for index, stream in enumerate(streams))
+
+
+def _check(name: str, value: object, expected: str, *, ok: bool) -> None:
+    if not ok:
+        msg = f"{name} must be {expected}; got {value!r}."
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +168,6 @@ class _Panel:
 
     @classmethod
     def of(cls, rates: NDArray[np.float64], disagreement: float) -> _Panel:
-        from scipy.special import ndtri
 
         angles = np.pi / 4 + disagreement * _HABIT * (np.linspace(0, 1, len(rates)) - 0.5 * (len(rates) > 1))
         whim = disagreement * _WHIM
@@ -165,8 +176,6 @@ class _Panel:
 
 
 def _draw(rng: np.random.Generator, index: int, size: tuple[int, int], n_objects: int, panel: _Panel) -> OrganoidImage:
-    from scipy.special import ndtr
-
     placing, outlining, looking, drawing, camera = rng.spawn(5)
     centres, radii = _place(placing, int(placing.poisson(n_objects)), size)
     n, n_raters = len(centres), len(panel.thresholds)
@@ -230,7 +239,7 @@ def _redraw(
     extent = np.tile(boxes[:, 2:] - boxes[:, :2], 2)[:, None]
     # cut at 2.5 standard deviations and 40 % of the width, so that no box turns inside out
     error = np.clip(hand * np.clip(rng.standard_normal((len(boxes), n_raters, 4)), -2.5, 2.5), -0.4, 0.4)
-    return cast("NDArray[np.float64]", np.clip(boxes[:, None] + error * extent, 0, np.tile(size, 2)))
+    return np.clip(boxes[:, None] + error * extent, 0, np.tile(size, 2))
 
 
 def _photograph(
@@ -241,9 +250,6 @@ def _photograph(
     cues: NDArray[np.float64],
 ) -> NDArray[np.float32]:
     """Return the image: uneven light, rims and cores by the cues, texture, defocus and noise."""
-    from scipy.ndimage import gaussian_filter
-    from scipy.special import ndtr
-
     width, height = size
     image = np.full((height, width), _BACKGROUND)
     ragged = rng.standard_normal((height, width))
@@ -264,4 +270,4 @@ def _photograph(
     slope = rng.uniform(-0.05, 0.05, 2)
     light = slope[0] * np.linspace(-1, 1, width) + slope[1] * np.linspace(-1, 1, height)[:, None]
     image = gaussian_filter(image, 0.7) + light + 0.03 * rng.standard_normal((height, width))
-    return cast("NDArray[np.float32]", np.clip(image, 0, 1).astype(np.float32))
+    return np.clip(image, 0, 1).astype(np.float32)

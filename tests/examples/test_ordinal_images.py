@@ -1,6 +1,7 @@
 """Images with their raters, to train on: miniatures of each published layout, and what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -9,15 +10,13 @@ import pytest
 from PIL import Image
 
 from mrcalib.exceptions import GeometryError
-from mrcalib.io import (
-    AnnotatedImage,
-    read_annotated,
-    read_cocahis,
-    read_image_folder,
-    read_image_stack,
-    read_longciu,
-    scan_layout,
-)
+from mrcalib.io import scan_layout
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+from ordinal_rps.datasets import read_cocahis, read_image_stack, read_longciu
+from ordinal_rps.images import AnnotatedImage, read_annotated, read_image_folder
+
+sys.path.pop(0)
 
 RNG = np.random.default_rng(3)
 

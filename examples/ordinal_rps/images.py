@@ -1,20 +1,95 @@
-"""The images and masks of a data set, read: to train on, where no prediction is there yet."""
+"""Images with the masks of their raters, to train on where no prediction is there yet: in memory, and read from folders."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
 from mrcalib.io.case import Annotations
+from mrcalib.io.formats import require_file
 from mrcalib.io.geometry import Geometry, require_match
 from mrcalib.io.image import Volume
-from mrcalib.io.layouts.annotated import AnnotatedImage
 from mrcalib.io.layouts.model import LayoutCase, LayoutFolder
-from mrcalib.io.layouts.pictures import SUFFIXES, read_picture
 from mrcalib.io.patterns import find_by_case, natural
 from mrcalib.io.readers import read_volume
 
-__all__ = ["read_annotated", "read_image_folder"]
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnnotatedImage:
+    """One image or slice and what each rater marked in it.
+
+    Parameters
+    ----------
+    id : str
+        Name of the image, unique in its data set.
+    group : str
+        Patient: what splits and resamples keep together.
+    image : ndarray of shape S or (*S, n_channels)
+        As stored; channels, if any, are last.
+    raters : mapping of str to ndarray of shape S or None
+        Votes 0 and 1 (uint8) by rater; None where the rater is missing, which an empty mask is not.
+    split : {"training", "validation", "testing", ""}
+        As published; "" where the data set has none.
+    spacing : tuple of float or None
+        Pixel edges in mm, where known.
+
+    Raises
+    ------
+    ValueError
+        If no rater gave a mask, or a mask is not of the image's shape or not of 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> votes = {"ann": np.eye(3, dtype=np.uint8), "bo": None}
+    >>> image = AnnotatedImage("P1_z3", "P1", np.zeros((3, 3), np.int16), votes)
+    >>> image.shape, image.masks[0].sum(), image.masks[1]
+    ((3, 3), np.uint64(3), None)
+    """
+
+    id: str
+    group: str
+    image: npt.NDArray[np.generic]
+    raters: Mapping[str, npt.NDArray[np.uint8] | None]
+    split: str = ""
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = [mask for mask in self.raters.values() if mask is not None]
+        if not given:
+            msg = f"Image {self.id!r} has no rater's mask; expected one at least."
+            raise ValueError(msg)
+        for name, mask in self.raters.items():
+            if mask is None:
+                continue
+            if mask.shape not in (self.image.shape, self.image.shape[:-1]):
+                msg = (
+                    f"Image {self.id!r}: the mask of rater {name} has shape {mask.shape}; expected that of the image, "
+                    f"{self.image.shape}, its channels left out."
+                )
+                raise ValueError(msg)
+            if mask.shape != given[0].shape:
+                msg = f"Image {self.id!r}: masks have the shapes {given[0].shape} and {mask.shape}; expected one shape."
+                raise ValueError(msg)
+            if mask.dtype != np.uint8 or mask.max(initial=0) > 1:
+                msg = f"Image {self.id!r}: the mask of rater {name} must hold 0 and 1 as uint8; got {mask.dtype}."
+                raise ValueError(msg)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape, channels left out."""
+        return next(mask.shape for mask in self.raters.values() if mask is not None)
+
+    @property
+    def masks(self) -> list[npt.NDArray[np.uint8] | None]:
+        """The raters' votes in the order of their names, None where a rater is missing."""
+        return list(self.raters.values())
 
 
 def read_annotated(found: LayoutFolder, *, positive: tuple[int, ...] | None = None) -> Iterator[AnnotatedImage]:
@@ -151,3 +226,36 @@ def _group(case: str, pattern: str | None) -> str:
         msg = f"group={pattern!r} must capture the patient in one group; case {case!r} does not fit."
         raise ValueError(msg)
     return str(match[1])
+
+
+def read_picture(path: Path) -> npt.NDArray[np.generic]:
+    """Read a picture as stored, of shape (rows, columns) or (rows, columns, 3).
+
+    Parameters
+    ----------
+    path : Path
+        Grey pictures stay grey; palettes and colours become red, green and blue, and transparency is dropped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If Pillow is not installed.
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        msg = f"Reading {path} needs Pillow: pip install pillow."
+        raise ImportError(msg) from error
+    require_file(path)
+    try:
+        with Image.open(path) as picture:
+            grey = picture.mode in ("1", "L") or picture.mode.startswith(("I", "F"))
+            data: npt.NDArray[np.generic] = np.asarray(picture if grey else picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        msg = f"{path} cannot be read as a picture: {error}. The file is damaged; export or copy it again."
+        raise ValueError(msg) from error
+    return data
