@@ -66,8 +66,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "first_use.json")
     args = parser.parse_args()
-    told = json.loads(args.out.read_text()) if args.out.exists() else {"seconds": {}}
-    told |= {
+    report = json.loads(args.out.read_text()) if args.out.exists() else {"seconds": {}}
+    report |= {
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         "versions": {name: version(name) for name in ("numpy", "numba", "llvmlite", "scipy", "scikit-learn")}
         | {"python": platform.python_version()},
@@ -80,11 +80,11 @@ def main() -> None:
             check=True,
         )
         for row in args.rows:
-            told["seconds"][row] = _measure(row, Path(folder), saved, args.repetitions)
-            print(f"{row:22} {told['seconds'][row]['median']:7.3f}  {told['seconds'][row]}")
-    told["seconds"] = {row: told["seconds"][row] for row in rows if row in told["seconds"]}
+            report["seconds"][row] = _measure(row, Path(folder), saved, args.repetitions)
+            print(f"{row:22} {report['seconds'][row]['median']:7.3f}  {report['seconds'][row]}")
+    report["seconds"] = {row: report["seconds"][row] for row in rows if row in report["seconds"]}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(told, indent=1) + "\n")
+    args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _environment(cache: str | Path) -> dict[str, str]:
@@ -109,15 +109,15 @@ def _measure(row: str, folder: Path, saved: Path, repetitions: int) -> dict[str,
             text=True,
         ).stdout
         seconds.append(time.perf_counter() - start)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "median": round(float(np.median(seconds[1:])), 3),
         "spread": [round(min(seconds[1:]), 3), round(max(seconds[1:]), 3)],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if work in COMPILED:
         loaded, used = map(int, out.split())
-        told["kernels"] = {"used": used, "loaded": loaded}
-    return told
+        report["kernels"] = {"used": used, "loaded": loaded}
+    return report
 
 
 if __name__ == "__main__":

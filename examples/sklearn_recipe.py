@@ -32,9 +32,9 @@ grid = [
     {"mhrisotoniccalibrator__binning": ["equal-mass", "equal-votes"], "mhrisotoniccalibrator__n_bins": [30, 250]},
 ]
 search = GridSearchCV(pipeline, grid, cv=GroupKFold(5)).fit(X, y, groups=patients)
-told = pd.DataFrame(search.cv_results_)[["params", "mean_test_score", "std_test_score"]]
-told["params"] = [", ".join(str(value) for value in params.values()) for params in told["params"]]
-print(told.sort_values("mean_test_score", ascending=False).to_string(index=False))
+results = pd.DataFrame(search.cv_results_)[["params", "mean_test_score", "std_test_score"]]
+results["params"] = [", ".join(str(value) for value in params.values()) for params in results["params"]]
+print(results.sort_values("mean_test_score", ascending=False).to_string(index=False))
 
 # Every voxel calibrated by maps that never saw its patient (only the choice of binning did).
 honest = cross_val_predict(search.best_estimator_, X, y, groups=patients, cv=GroupKFold(5))

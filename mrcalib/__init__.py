@@ -26,11 +26,13 @@ if TYPE_CHECKING:
         PlattCalibrator,
         SingleRaterCalibrator,
         TemperatureScalingCalibrator,
+        register_calibrator,
     )
     from mrcalib.cohort import Cohort
     from mrcalib.exceptions import GeometryError, SaturationWarning
     from mrcalib.grid import ProbabilityGrid
-    from mrcalib.io import Case
+    from mrcalib.io import Case, register_format
+    from mrcalib.metrics import register_metric
     from mrcalib.persistence import load
     from mrcalib.scale import tally_cases
     from mrcalib.study import Study, compare
@@ -58,6 +60,9 @@ _HOME = {
     "TemperatureScalingCalibrator": "calibrators",
     "compare": "study",
     "load": "persistence",
+    "register_calibrator": "calibrators",
+    "register_format": "io",
+    "register_metric": "metrics",
     "tally": "tallies",
     "tally_cases": "scale",
 }
@@ -92,6 +97,9 @@ __all__ = [
     "metrics",
     "plots",
     "protocols",
+    "register_calibrator",
+    "register_format",
+    "register_metric",
     "roi",
     "simulate",
     "tally",

@@ -1,4 +1,4 @@
-"""Files on disk: whole or not there."""
+"""Writing files so that a reader finds a whole file or none, and file names for case ids."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ __all__ = ["atomic_write", "file_stem", "is_unfinished"]
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to; move it to `path` on success, remove it on failure.
+    """A context that gives a temporary path to write to, renames it to `path` on success and removes it on failure.
 
     The temporary file lies in the same folder (made if need be) and ends in the same name, so that writers which look
     at the suffix see the right one. The move is one rename: a reader sees the old file or the new one, never half.
@@ -49,12 +49,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what `atomic_write` leaves if its process is killed."""
+    """Whether a file is one that `atomic_write` leaves behind if its process is killed."""
     return re.match(r"\.[0-9a-f]{12}-", path.name) is not None
 
 
 def file_stem(name: str) -> str:
-    """A file name for a case id: the id where it can be one, else a readable part of it and a hash that tells it apart.
+    """A file name for a case id: the id itself if it is a valid name, else a readable part of it and a hash of the id.
 
     Examples
     --------

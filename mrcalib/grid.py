@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.tallying import LANES
 
-__all__ = ["ProbabilityGrid", "edge_above", "edges_of_uniform_bins"]
+__all__ = ["ProbabilityGrid", "edge_above", "edges_of_uniform_bins", "shared_grid"]
 
 _TINY = 2.0**-32  # all of (0, _TINY) shares one bin and counts as _TINY / 2
 _ULP = 2.0**-24  # the spacing of float32 between 1/2 and 1
@@ -179,6 +179,7 @@ class ProbabilityGrid:
         # The bin of each key; ~bin (a negative number) where edges cut it into this bin and the following ones.
         of_key = np.full(2 * ((_HALF_EXPONENT << self.mantissa_bits) + 2), _INVALID)
         of_key[keys] = np.where(cut, ~bins, bins)
+        # From keys to counters: (0, 2**-32) and 1 become neighbours, and the keys in between, which nothing has, are left out.
         tiny_and_one = of_key[[2, 1]]
         higher = of_key[2 * (_TINY_EXPONENT << self.mantissa_bits) :]
         plain = np.concatenate([np.zeros(LANES, np.int64), tiny_and_one, higher])
@@ -198,10 +199,12 @@ class ProbabilityGrid:
 
         The parts of a bin that edges cut keep the anchor of the whole.
         """
+        # The key of a bin is the last one that begins at or below it.
         keys, key_lower = self._keys
         key = keys[np.searchsorted(key_lower.astype(np.float32), self.lower, side="right") - 1]
         anchor = self._value(key >> 1)
         unit = np.ldexp(1.0, (key >> 1 >> self.mantissa_bits) - 150)  # last place of a float32 of this exponent
+        # Everything in (0, 2**-32) counts as the middle of it: at most 2**-33 too much or too little for a voxel.
         tiny = key == 2
         anchor[tiny], unit[tiny] = _TINY / 2, 0.0
         return anchor, unit
@@ -227,6 +230,7 @@ class ProbabilityGrid:
     def locate_with_offset(self, p: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Bins of flat probabilities (-1 for what is none), and each one's offset from its bin's anchor, in the bin's unit."""
         bins = np.searchsorted(self.lower, p, side="right") - 1
+        # Every comparison with NaN is false: written in this way, NaN becomes -1, too.
         bins[~((p >= 0) & (p <= 1))] = -1
         folded = np.minimum(p, np.float32(1) - p)
         low_bits = np.uint32((1 << (23 - self.mantissa_bits)) - 1)
@@ -252,9 +256,16 @@ class ProbabilityGrid:
             voxel in the bin of (0, 2**-32) counts as 2**-33.
         """
         anchor, unit = self._anchors
-        folded = count * anchor[bins] + offset_sum * unit[bins]
-        total: NDArray[np.float64] = np.where(self.lower[bins] > 0.5, count - folded, folded)
+        total: NDArray[np.float64] = count * anchor[bins]
+        total += offset_sum * unit[bins]
+        np.subtract(count, total, out=total, where=self.lower[bins] > 0.5)  # of 1 - p, back to p
         return total
+
+
+@lru_cache(maxsize=16)
+def shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
+    """One grid for all tallies that are read or sent by other processes: its tables are computed once."""
+    return ProbabilityGrid(mantissa_bits, edges)
 
 
 @lru_cache(maxsize=1)

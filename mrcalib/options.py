@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "LoadOptions",
     "Merge",
     "Number",
@@ -65,6 +66,7 @@ class Number:
         """Return whether a value is a finite number in the range."""
         return (
             isinstance(value, Integral if self.kind is int else Real)
+            and not isinstance(value, bool)
             and math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
@@ -138,6 +140,8 @@ class Option:
     matters : {"always", "members", "channels", "coarse", "region"}
         Where a difference changes the maps: always, or only with several members of an ensemble, several foreground
         channels, a coarse segmentation, or any region of interest.
+    changes_counts : bool
+        Whether tallies depend on it. One that only refuses cases leaves kept tallies valid.
     """
 
     flag: str
@@ -150,6 +154,7 @@ class Option:
     unset: str = "none"
     hint: str = ""
     matters: Literal["always", "members", "channels", "coarse", "region"] = "always"
+    changes_counts: bool = True
 
 
 def option(default: Any, flag: str, help: str, **more: Any) -> Any:
@@ -251,6 +256,12 @@ class LoadOptions:
         Labels that count as foreground in the raters' masks. None: masks must hold only 0 and 1.
     check_agreement : bool
         Whether a rater is refused who agrees with the others only after a flip or a shift.
+    channel_axis : int or None
+        Which axis of probabilities without a header (arrays, ``.npy``, ``.npz``) counts channels. None: they have none, and
+        up to three axes.
+    rater_axis : int or None
+        Which axis of one mask without a header counts raters, who are then named "1", "2", ... None: each mask is one
+        rater's.
 
     Raises
     ------
@@ -283,7 +294,7 @@ class LoadOptions:
         None,
         "--positive",
         "labels of the masks that are foreground, such as 255 (default: 1)",
-        values=Numbers(Number(int, at_least=0), "255"),
+        values=Numbers(Number(int, at_least=1), "255"),
         metavar="LABELS",
         of="raters",
     )
@@ -293,6 +304,7 @@ class LoadOptions:
         help="accept a rater who agrees with the others only after a flip or a shift (default: refused)",
         switch=False,
         of="raters",
+        changes_counts=False,
     )
     weights: tuple[float, ...] | None = option(
         None,
@@ -345,6 +357,22 @@ class LoadOptions:
         choices=("ignore", "zero"),
         matters="region",
     )
+    channel_axis: int | None = option(
+        None,
+        "--channel-axis",
+        "which axis of .npy and .npz maps counts channels, such as 0 or -1 (default: they have none)",
+        values=Number(int, at_least=-4, at_most=3),
+        metavar="AXIS",
+    )
+    rater_axis: int | None = option(
+        None,
+        "--rater-axis",
+        "which axis of a .npy or .npz file that holds the masks of all raters counts them, such as 0 or -1 (default: a file "
+        "holds the mask of one rater)",
+        values=Number(int, at_least=-4, at_most=3),
+        metavar="AXIS",
+        of="raters",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -358,6 +386,12 @@ class LoadOptions:
         known = {name: getattr(self, name) for name, told in options_of(self).items() if told.of == "probabilities"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
+    def counts_key(self) -> str:
+        """Return a text that is equal for options that give the same counts, by which kept tallies are recognised."""
+        return repr([(name, getattr(self, name)) for name, told in options_of(self).items() if told.changes_counts])
+
+
+DEFAULT_OPTIONS = LoadOptions()
 
 _OF_CASES = {"members": "members of an ensemble", "roi": "a ROI", "coarse": "a coarse segmentation"}
 

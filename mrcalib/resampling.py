@@ -16,20 +16,21 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["bca_interval", "bootstrap_counts", "jackknife_counts", "percentile_interval", "splits"]
 
 FloatArray = NDArray[np.float64]
-_SERIAL_GEMM, _SERIAL_GEMV = 1 << 18, 1 << 13  # multiplications up to which OpenBLAS does without other threads
-_ROUNDING = 1e-12
-_DEPTH, _WIDTH = 128, 64
-_BLOCK = 1 << 18  # numbers that are worked on at a time
+_SERIAL_GEMM, _SERIAL_GEMV = 1 << 18, 1 << 13  # multiplications up to which OpenBLAS uses one thread
+_DEPTH, _WIDTH = 128, 64  # cases in a product, and statistics at the least
+_BLOCK = 1 << 18  # numbers that are worked on at a time, so that they stay in the cache
+_ROUNDING = 1e-12  # a resample that differs less from the estimate, relatively, is equal to it
 
 
 def _codes(groups: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """The different groups in the order in which they first occur, and the position of each case's group among them."""
     names = list(dict.fromkeys(groups))
     where = {name: i for i, name in enumerate(names)}
     return names, np.array([where[g] for g in groups], dtype=np.intp)
 
 
 def bootstrap_counts(groups: Sequence[str], n_resamples: int, rng: Any = None) -> FloatArray:
-    """How often each case occurs in each resample; groups are drawn with replacement, as many as there are.
+    """How often each case occurs in each bootstrap resample; whole groups are drawn with replacement, as many as there are.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def bootstrap_counts(groups: Sequence[str], n_resamples: int, rng: Any = None) -
 
 
 def jackknife_counts(groups: Sequence[str]) -> FloatArray:
-    """Counts of cases with one group left out at a time, of shape (n_groups, n_cases).
+    """Weights of 0 and 1 that leave out one group at a time, of shape (n_groups, n_cases).
 
     Examples
     --------
@@ -72,7 +73,7 @@ def jackknife_counts(groups: Sequence[str]) -> FloatArray:
 
 
 def percentile_interval(samples: ArrayLike, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Percentile interval of bootstrap samples along the first axis; resamples with nan are left out.
+    """Percentile interval of bootstrap samples along the first axis; samples that are nan are left out.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def percentile_interval(samples: ArrayLike, level: float = 0.95) -> tuple[FloatA
 
 
 def _nanquantile(samples: FloatArray, q: FloatArray) -> FloatArray:
-    """Quantiles along the first axis without nan; nan where nothing is left."""
+    """Quantiles along the first axis of the samples that are not nan; nan where there are none."""
     out = np.full((q.size, *samples.shape[1:]), np.nan)
     columns, results = samples.reshape(samples.shape[0], -1), out.reshape(q.size, -1)
     for j in range(columns.shape[1]):
@@ -99,7 +100,7 @@ def _nanquantile(samples: FloatArray, q: FloatArray) -> FloatArray:
 def bca_interval(
     samples: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, level: float = 0.95
 ) -> tuple[FloatArray, FloatArray]:
-    """Bias-corrected and accelerated interval (Efron, 1987), for one statistic.
+    """The bias-corrected and accelerated (BCa) bootstrap interval of one statistic (Efron, 1987).
 
     Parameters
     ----------
@@ -110,12 +111,12 @@ def bca_interval(
     jackknife : array_like of shape (n_groups,)
         The statistic with each group left out.
     level : float, default=0.95
-        Of the interval.
+        Coverage of the interval.
 
     Returns
     -------
     low, high : ndarray of shape ()
-        nan where the statistic is; both the estimate where all resamples agree.
+        nan if the estimate or all samples are; the samples' common value if they are all equal.
     """
     from scipy.special import ndtr, ndtri
 
@@ -129,7 +130,8 @@ def bca_interval(
     if np.ptp(values) == 0:
         return np.array(values[0]), np.array(values[0])
     apart = np.where(np.abs(values - centre) > _ROUNDING * np.abs(values).max(), np.sign(values - centre), 0)
-    share = np.mean(0.5 - 0.5 * apart)  # those equal to the estimate, which few cases make often, count half
+    # Samples equal to the estimate count half. With few cases they are frequent: resamples that draw each case once.
+    share = np.mean(0.5 - 0.5 * apart)
     bias = ndtri(np.clip(share, 1e-9, 1 - 1e-9))
     spread = left_out.mean() - left_out if left_out.size else np.zeros(1)
     scale = np.sum(spread**2) ** 1.5
@@ -143,26 +145,26 @@ def bca_interval(
 def splits(
     groups: Sequence[str], cv: Any = "leave-one-group-out", random_state: int | None = None
 ) -> list[NDArray[np.intp]]:
-    """The test cases of each fold.
+    """The positions of the test cases of each fold of a cross-validation.
 
     Parameters
     ----------
     groups : sequence of str, length n_cases
-        A group is never on both sides.
+        Group of each case. A group is never both in the training and in the test cases of a fold.
     cv : "leave-one-group-out", int, or scikit-learn splitter
-        An int k is ``GroupKFold(k, shuffle=True)``.
+        How cases are split; an int k is ``GroupKFold(k, shuffle=True)``.
     random_state : int, optional
-        Of the folds, if ``cv`` is a number.
+        Seed of the folds, if ``cv`` is a number.
 
     Returns
     -------
     list of ndarray
-        Positions of the test cases; the training cases are the others.
+        Positions of the test cases of each fold; the training cases are all others.
 
     Raises
     ------
     ValueError
-        If there are fewer groups than folds, just one group, or a splitter tears a group apart.
+        If there are fewer groups than folds, or only one group, or if a splitter divides a group.
 
     Examples
     --------
@@ -193,17 +195,25 @@ def splits(
         msg = f"cv={cv!r} must test every case once; use a splitter such as GroupKFold."
         raise ValueError(msg)
     for fold in folds:
-        torn = np.intersect1d(names[fold], np.delete(names, fold))
-        if torn.size:
-            msg = f"cv={cv!r} puts group {torn[0]!r} on both sides of a split; use a splitter by group, such as GroupKFold."
+        divided = np.intersect1d(names[fold], np.delete(names, fold))
+        if divided.size:
+            msg = f"cv={cv!r} puts group {divided[0]!r} on both sides of a split; use a splitter by group, such as GroupKFold."
             raise ValueError(msg)
     return folds
 
 
 def weighted_sums(statistics: FloatArray, counts: FloatArray) -> FloatArray:
-    """``counts @ statistics``, of shape (n, k), in products so small that BLAS takes one thread.
+    """``counts @ statistics``, of shape (n, k), computed in products so small that BLAS uses one thread.
 
-    Its threads go on spinning after a larger one, and what comes next waits for them far longer than they have saved.
+    After a larger product, the other threads of OpenBLAS wait actively for the next one. What comes next here is other code,
+    which they slow down by far more than they have saved.
+
+    Parameters
+    ----------
+    statistics : ndarray of shape (n_cases, k)
+        Sums of each case.
+    counts : ndarray of shape (n, n_cases)
+        Weights of the cases, one row for each result.
     """
     n = len(counts)
     sums = np.empty((n, statistics.shape[1]))
@@ -213,6 +223,7 @@ def weighted_sums(statistics: FloatArray, counts: FloatArray) -> FloatArray:
         for column in range(0, statistics.shape[1], width):
             tile = statistics[first : first + _DEPTH, column : column + width]
             out = sums[:, column : column + width]
+            # As many rows at a time as one thread may multiply with this tile; the rest, fewer than that, follow alone.
             rows = (_SERIAL_GEMM if tile.shape[1] > 1 else _SERIAL_GEMV) // tile.size
             whole = n - n % rows
             stack = np.matmul(weights[:whole].reshape(-1, rows, weights.shape[1]), tile).reshape(whole, tile.shape[1])
@@ -222,25 +233,29 @@ def weighted_sums(statistics: FloatArray, counts: FloatArray) -> FloatArray:
 
 
 def weighted_values(
-    value: Callable[[FloatArray], FloatArray], statistics: FloatArray, counts: FloatArray, chunk: int | None = None
+    value: Callable[[FloatArray], FloatArray],
+    statistics: FloatArray,
+    counts: FloatArray,
+    chunk: int | None = None,
+    *,
+    resampler: Callable[[FloatArray], Callable[[FloatArray], FloatArray]] | None = None,
 ) -> FloatArray:
-    """``value`` of the sums of per-case ``statistics`` (n_cases, k) under each row of ``counts`` (n, n_cases).
+    """``value`` of the sums of per-case ``statistics`` (n_cases, k), for each row of ``counts`` (n, n_cases).
 
-    A value may have a method ``of_weights(statistics)`` that returns a quicker function of counts, equal up to rounding. It
-    is used where there are more rows than cases, and its preparation pays.
+    ``resampler(statistics)`` may return a quicker function of counts, equal up to rounding. It is used where there are more
+    rows than cases, so that its preparation pays.
     """
-    prepare = getattr(value, "of_weights", None)
 
     def plain(weights: FloatArray) -> FloatArray:
         return value(weighted_sums(statistics, weights))
 
-    evaluate = plain if prepare is None or len(counts) < len(statistics) else prepare(statistics)
+    evaluate = plain if resampler is None or len(counts) < len(statistics) else resampler(statistics)
     step = chunk or max(64, _BLOCK // max(1, statistics.shape[1]))
     return np.concatenate([evaluate(counts[i : i + step]) for i in range(0, len(counts), step)])
 
 
 def weighted_means(values: FloatArray, counts: FloatArray) -> FloatArray:
-    """Mean of ``values`` (n_cases,) under each row of ``counts`` (n, n_cases), without the cases whose value is nan."""
+    """Weighted mean of ``values`` (n_cases,) for each row of ``counts`` (n, n_cases), without cases whose value is nan."""
     known = ~np.isnan(values)
     both = np.column_stack([np.where(known, values, 0.0), known])
     sums, total = weighted_sums(both, counts).T

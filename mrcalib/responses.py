@@ -1,7 +1,7 @@
-"""What raters answered at which probability: the rows that every calibrator and every metric is computed from.
+"""What raters answered at which probability: the rows that every metric, and the sums that every calibrator is computed from.
 
-A row stands for one voxel or for many: those of a tally's cell, which share a bin of probability and a vote pattern. The
-algebra is the same, so a metric is written once, is exact on voxels, and costs no second pass on a tally.
+A row stands for one voxel, or for all voxels of a tally's cell, which share a bin of probability and a vote pattern. The
+formulas are the same, so a metric is written once: it is exact on voxels, and on a tally needs no second pass over them.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Responses:
     Attributes
     ----------
     prob : ndarray of shape (n_rows,), float64
-        Probability that the map gives, in [0, 1].
+        Probability in [0, 1]; on a tally the mean of the bin, or what a map makes of it.
     count : ndarray of shape (n_rows,), float64
         Voxels in the row (or their total sample weight).
     answers : ndarray of shape (n_rows,), float64
-        Raters who answered at each of these voxels; at least 1.
+        Number of raters who answered at each of these voxels; at least 1.
     votes : ndarray of shape (n_rows,), float64
-        Of these, how many marked the voxel; for soft targets the target itself, with ``answers`` 1.
+        Number of these raters who marked the voxel; for soft targets the target itself, with ``answers`` 1.
     n_raters : int
         Number of raters of the study, missing ones included.
     present, marked : ndarray of shape (n_rows,), int64, or None
-        The same as bit masks: bit r is rater r. None for soft targets, which do not tell raters apart.
+        The raters who answered and those who marked the voxel, as bit masks: bit r is rater r. None for soft targets.
     voxel_volume : float
         Volume of one voxel, in mL; 1.0 where it is not known, and volumes are then in voxels.
     count_probs : ndarray of shape (n_rows, K + 1), float64, or None
@@ -95,7 +95,7 @@ class Responses:
         return DistinctProbs(self.prob, AnswerSums(self)) if self._distinct is None else self._distinct
 
     def map(self, function: Callable[[FloatArray], FloatArray]) -> Responses:
-        """The same answers at the probabilities that ``function`` makes of these, one by one.
+        """The same answers at the probabilities that ``function`` computes from these, element by element.
 
         Examples
         --------
@@ -121,7 +121,7 @@ class Responses:
         Raises
         ------
         ValueError
-            If the raters are not told apart (soft targets), or there is no such rater.
+            If raters were averaged into a soft target, or there is no such rater.
         """
         self.check_rater(index)
         assert self.present is not None
@@ -141,7 +141,7 @@ class Responses:
         )
 
     def check_rater(self, index: int) -> None:
-        """ValueError if the raters are not told apart (soft targets), or there is no such rater."""
+        """Raise ValueError if raters were averaged into a soft target, or there is no such rater."""
         if self.present is None or self.marked is None:
             msg = "This needs each rater's answers, but the raters were given as one averaged (soft) target."
             raise ValueError(msg)
@@ -228,17 +228,17 @@ class DistinctProbs(NamedTuple):
 class PooledResponses:
     """Each rater's answers summed by bin of probability, over voxels and cases: what calibrators are fitted to.
 
-    Sums add: ``a + b`` holds what both hold. Bins are in the order of probability.
+    ``a + b`` holds the sums of the voxels of both. Bins are in the order of probability.
 
     Attributes
     ----------
     bins : ndarray of shape (n_bins,), int64
         Identifiers of the bins, ascending.
     weight, prob_sum, votes : ndarray of shape (n_raters, n_bins), float64
-        Over the voxels at which the rater answered: their number (or weight), the sum of their probabilities, and how many
-        the rater marked. Soft targets are one rater, whose votes are the sum of the targets.
+        Of the voxels at which the rater answered: their number (or total weight), the sum of their probabilities, and how many
+        the rater marked. A soft target is one rater, whose votes are the sum of the target.
     marked_prob : ndarray of shape (n_raters, n_bins), or None
-        Of ``prob_sum``, the voxels that the rater marked; None where it is not known.
+        The part of ``prob_sum`` that comes from voxels that the rater marked; None where it is not known.
     """
 
     bins: NDArray[np.int64]
@@ -280,13 +280,16 @@ class PooledResponses:
         return PooledResponses(self.bins[which], weight, prob_sum, votes, marked)
 
     def over_raters(self, sums: FloatArray, rater_weight: FloatArray | None = None) -> FloatArray:
-        """``sums`` (n_raters, n_bins) added over raters, weighted; without BLAS, whose threads go on spinning afterwards."""
-        heard = None if rater_weight is None else rater_weight.nonzero()[0]
+        """``sums`` (n_raters, n_bins) added over raters, with their weights.
+
+        One rater of weight 1 is taken as it is, which is exact. BLAS is avoided: its threads keep processors busy afterwards.
+        """
+        included = None if rater_weight is None else rater_weight.nonzero()[0]
         total: FloatArray
         if rater_weight is None:
             total = sums.sum(axis=0)
-        elif heard is not None and heard.size == 1 and rater_weight[heard[0]] == 1:
-            total = sums[heard[0]]
+        elif included is not None and included.size == 1 and rater_weight[included[0]] == 1:
+            total = sums[included[0]]
         else:
             total = np.einsum("r,rb->b", rater_weight, sums)
         return total

@@ -1,15 +1,17 @@
 """Regions of interest of a coarse-to-fine pipeline: a coarse mask dilated in mm, and how much of the raters it keeps.
 
 A voxel outside the region can never be called foreground, so what the region cuts off no calibration brings back:
-`roi_recall` tells it.
+`roi_recall` reports it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from mrcalib.inputs import as_array, check_number, check_spacing, refuse_labels, split_missing, split_raters
 
 __all__ = ["RoiRecall", "dilate", "high_recall_roi", "roi_recall"]
 
@@ -74,14 +76,8 @@ def dilate(mask: npt.ArrayLike, margin_mm: float, spacing: Sequence[float]) -> _
     array([[0, 0, 1, 1, 1, 0, 0]])
     """
     inside = _as_mask(mask)
-    margin = float(margin_mm)
-    if not (np.isfinite(margin) and margin >= 0):
-        msg = f"margin_mm must be a finite number of at least 0; got {margin_mm!r}."
-        raise ValueError(msg)
-    edges = np.array([float(edge) for edge in spacing])
-    if edges.shape != (inside.ndim,) or not (np.isfinite(edges).all() and (edges > 0).all()):
-        msg = f"spacing must hold {inside.ndim} positive edges in mm, one for each axis of the mask; got {tuple(spacing)}."
-        raise ValueError(msg)
+    margin = check_number("margin_mm", margin_mm, 0)
+    edges = np.array(check_spacing(spacing, inside.ndim))
     within = margin * (1 + _SLACK)
     reach = np.floor(within / edges).astype(np.int64)
     box = _box(inside, reach)
@@ -128,19 +124,22 @@ def high_recall_roi(coarse: npt.ArrayLike, margin_mm: float, spacing: Sequence[f
     >>> high_recall_roi(np.array([0.1, 0.2, 0.7, 0.2, 0.0]), 1.0, (1.0,)).astype(int)
     array([0, 1, 1, 1, 0])
     """
-    return dilate(_inside_of(np.asarray(coarse), threshold), margin_mm, spacing)
+    return dilate(_inside_of(np.ma.getdata(as_array(coarse)), threshold), margin_mm, spacing)
 
 
-def roi_recall(roi: npt.ArrayLike, raters: Sequence[npt.ArrayLike | None] | npt.NDArray[np.generic]) -> RoiRecall:
+def roi_recall(
+    roi: npt.ArrayLike,
+    raters: Sequence[npt.ArrayLike | None] | Mapping[str, npt.ArrayLike | None] | npt.NDArray[np.generic],
+) -> RoiRecall:
     """How much of what the raters marked lies inside a region of interest.
 
     Parameters
     ----------
     roi : array_like of shape S
         Not 0 is inside.
-    raters : sequence of (array_like of shape S or None), or ndarray of shape (R, *S)
-        Masks of 0 and 1, raters first; None is a missing rater and counts for nothing; NaN is a voxel that the rater did not
-        answer.
+    raters : sequence of (array_like of shape S or None), mapping, or array_like of shape (R, *S) or (*S, R)
+        Masks of 0 and 1; None is a missing rater and counts for nothing; NaN and masked entries are voxels that the rater did
+        not answer.
 
     Returns
     -------
@@ -160,11 +159,14 @@ def roi_recall(roi: npt.ArrayLike, raters: Sequence[npt.ArrayLike | None] | npt.
     inside = _as_mask(roi)
     union = np.zeros(inside.shape, dtype=bool)
     own = []
-    for rater, mask in enumerate(raters):
+    masks = list(raters.values()) if isinstance(raters, Mapping) else raters
+    if not isinstance(masks, list | tuple) or any(mask is not None for mask in masks):
+        masks = split_raters(masks, inside.shape, of="roi", arguments=())
+    for rater, mask in enumerate(masks):
         if mask is None:
             own.append(np.nan)
             continue
-        marked = _votes(np.asarray(mask), rater, inside.shape)
+        marked = _votes(mask, rater)
         union |= marked
         own.append(_share(marked, inside))
     return RoiRecall(_share(union, inside), tuple(own))
@@ -175,26 +177,16 @@ def _share(marked: _Mask, inside: _Mask) -> float:
     return float(np.count_nonzero(marked & inside) / total) if total else float("nan")
 
 
-def _votes(mask: npt.NDArray[np.generic], rater: int, shape: tuple[int, ...]) -> _Mask:
-    if mask.shape != shape:
-        msg = f"Each mask must have the shape of roi, {shape}; that of rater {rater} has {mask.shape}."
-        raise ValueError(msg)
-    if mask.dtype == np.bool_:
-        return mask  # type: ignore[return-value]
-    marked: _Mask = np.equal(mask, 1)
-    other = ~marked & np.not_equal(mask, 0)
-    if mask.dtype.kind == "f":
-        other &= ~np.isnan(mask)
-    if other.any():
-        msg = (
-            f"Masks of raters must hold 0 and 1 only; that of rater {rater} holds {mask[other][0]}. Pass mask == label."
-        )
-        raise ValueError(msg)
+def _votes(mask: npt.NDArray[np.generic], rater: int) -> _Mask:
+    values, _ = split_missing(mask)
+    marked: _Mask = np.equal(values, 1)
+    if not (marked | np.equal(values, 0)).all():
+        refuse_labels(mask, rater, None)
     return marked
 
 
 def _as_mask(mask: npt.ArrayLike) -> _Mask:
-    array = np.asarray(mask)
+    array = np.ma.getdata(as_array(mask))
     if array.dtype.kind not in "biu":
         msg = f"a mask holds booleans or whole numbers; got {array.dtype}. For probabilities use high_recall_roi."
         raise TypeError(msg)

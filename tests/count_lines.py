@@ -63,13 +63,13 @@ def main() -> None:
         "exact": mrcalib.MHRIsotonicCalibrator("exact").fit,
         "equal-mass": mrcalib.MHRIsotonicCalibrator("equal-mass", 50).fit,
     }
-    told: dict[str, dict[str, list[int]]] = {name: {} for name in work}
+    counted: dict[str, dict[str, list[int]]] = {name: {} for name in work}
     for order in ("coherent", "shuffled"):
         few, many = (voxels(n, shuffled=order == "shuffled") for n in (FEW, MANY))
         for name, function in work.items():
-            told[name][order] = [count(partial(function, *data)) for data in (few, many)]
-    print(json.dumps(told))
-    for name, counts in told.items():
+            counted[name][order] = [count(partial(function, *data)) for data in (few, many)]
+    print(json.dumps(counted))
+    for name, counts in counted.items():
         (a, b), (c, d) = counts["coherent"], counts["shuffled"]
         rates = [(y - x) / (MANY - FEW) for x, y in ((a, b), (c, d))]
         print(f"{name}: {rates[0]:.1f}, {rates[1]:.1f}, {a - rates[0] * FEW:,.0f}", file=sys.stderr)

@@ -86,7 +86,11 @@ TABLE = {
         ValueError,
         r"With rater_axis=-1 each mask has the shape (3,), but probs have (4,)",
     ),
-    "no such axis": (lambda: tally(P, STACK, rater_axis=5), ValueError, r"axis 5 is out of bounds"),
+    "no such axis": (
+        lambda: tally(P, STACK, rater_axis=5),
+        ValueError,
+        r"rater_axis must be .* of shape (3, 4); got 5",
+    ),
     "a number": (lambda: tally(0.5, 1), ValueError, r"probs must be an array of voxels; got a single number"),
     "too many raters": (lambda: tally(P, np.zeros((31, 4))), ValueError, r"At most 30 raters are supported; got 31"),
     "no raters": (lambda: tally(P, np.empty((0, 4))), ValueError, r"At least one rater"),

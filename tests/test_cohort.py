@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,10 +35,14 @@ def cohort():
     )
 
 
-def assert_same(one: PooledResponses, other: PooledResponses, rtol=0.0):
+def assert_same(one: PooledResponses, other: PooledResponses, names=("weight", "prob_sum", "votes", "marked_prob")):
+    """Equal to the bit."""
     assert one.bins.tolist() == other.bins.tolist()
-    for name in ("weight", "prob_sum", "votes"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=rtol, err_msg=name)
+    for name in names:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+some_cases = st.lists(readings(max_raters=3, max_voxels=12), min_size=1, max_size=5)
 
 
 def test_raters_are_put_in_common_and_those_not_named_are_missing(cohort):
@@ -93,21 +99,75 @@ def test_a_case_of_weight_zero_leaves_no_empty_bins(cohort):
     assert_same(only, cohort.subset([0]).tallies[0].with_raters(cohort.raters).pooled())
 
 
-@given(st.lists(readings(max_raters=3, max_voxels=8), min_size=1, max_size=4), st.data())
-def test_sums_under_many_weights_are_those_of_a_plain_loop(cases, data):
+@given(some_cases, st.data())
+def test_sums_under_whole_weights_are_those_of_the_merged_tallies_to_the_bit(cases, data):
     cohort = Cohort([case(r.probs, r.answers) for r in cases])
     row = st.lists(st.integers(0, 3), min_size=len(cases), max_size=len(cases))
     weights = np.array(data.draw(st.lists(row, min_size=1, max_size=4)), dtype=np.float64)
-    for w, got in zip(weights, cohort.pooled_many(weights), strict=True):
-        total = Tally.empty(SMALL_GRID, cohort.raters).pooled()
-        for part, times in zip(cohort, w, strict=True):
-            for _ in range(int(times)):
-                total = total + part.pooled()
-        assert_same(got, total, rtol=1e-14)
+    for w, got in zip(weights, cohort.pooled_many(weights, marked=True), strict=True):
+        repeated = [part for part, times in zip(cohort, w, strict=True) for _ in range(int(times))]
+        assert_same(got, Tally.sum([Tally.empty(SMALL_GRID, cohort.raters), *repeated]).pooled())
+
+
+def test_sums_of_many_voxels_under_weights_of_0_and_1_are_those_of_the_merged_tallies_to_the_bit(rng):
+    cohort = Cohort([tally(rng.random(3000) ** 5, rng.integers(0, 2, (4, 3000), dtype=np.uint8)) for _ in range(9)])
+    weights = np.concatenate([rng.integers(0, 2, (40, 9)), 1 - np.eye(9), np.ones((1, 9))]).astype(float)
+    weights[:40, 0] = 1
+    for w, got in zip(weights, cohort.pooled_many(weights, marked=True), strict=True):
+        assert_same(got, Tally.sum(cohort.subset(w > 0)).pooled())
+
+
+@given(some_cases, st.data())
+def test_sums_under_any_weights_do_not_depend_on_the_order_of_the_cases(cases, data):
+    parts = [case(r.probs, r.answers) for r in cases]
+    names = [str(r) for r in range(3)]
+    cohort = Cohort([part.with_raters(names) for part in [*parts, *parts[:2]]])  # some cases are equal
+    factor = st.floats(0, 8)
+    weights = np.array(data.draw(st.lists(factor, min_size=2 * len(cohort), max_size=2 * len(cohort))))
+    weights = weights.reshape(2, len(cohort))
+    order = data.draw(st.permutations(range(len(cohort))))
+    other = cohort.subset(order)
+    for mine, theirs in zip(
+        cohort.pooled_many(weights, marked=True), other.pooled_many(weights[:, order], marked=True), strict=True
+    ):
+        assert_same(mine, theirs)
+    mine, theirs = cohort.vote_counts(weights[0]), other.vote_counts(weights[0][order])
+    for name in ("bins", "answers", "votes", "weight"):
+        assert getattr(mine, name).tolist() == getattr(theirs, name).tolist()
+
+
+def test_equal_weights_of_many_cases_add_up_to_the_same_numbers_in_any_order(rng):
+    parts = [tally(rng.random(n) ** 5, rng.integers(0, 2, (4, n), dtype=np.uint8)) for n in range(500, 1000, 25)]
+    order = rng.permutation(len(parts))
+    assert_same(Cohort(parts).pooled("equal"), Cohort([parts[i] for i in order]).pooled("equal"))
+
+
+def test_raters_in_another_order_change_no_sum(rng):
+    parts = [tally(rng.random(n), rng.integers(0, 2, (3, n), dtype=np.uint8)) for n in (70, 80, 90)]
+    renamed = [replace(part, raters=("b", "c", "a")) for part in parts]
+    pooled = Cohort(renamed).pooled("equal")
+    swapped = Cohort([part.with_raters(("a", "b", "c")) for part in renamed]).pooled("equal")
+    assert pooled.prob_sum[[2, 0, 1]].tolist() == swapped.prob_sum.tolist()
 
 
 def test_pooling_voxels_is_pooling_the_merged_tally(cohort):
-    assert_same(cohort.pooled(), Tally.sum(cohort).pooled(), rtol=1e-15)
+    assert_same(cohort.pooled(), Tally.sum(cohort).pooled())
+
+
+def test_sums_by_case_are_those_of_each_tally_on_common_bins(cohort):
+    bins, sums = cohort.sums_by_case()
+    assert sums.shape == (3, 3, 3, bins.size)
+    for part, of_case in zip(cohort, sums, strict=True):
+        alone = part.pooled()
+        here = np.isin(bins, alone.bins)
+        expected = [alone.weight, alone.prob_sum, alone.votes]
+        assert of_case[..., here].tolist() == [values.tolist() for values in expected]
+        assert not of_case[..., ~here].any()
+
+
+def test_a_cohort_counts_voxels_at_zero_by_case():
+    parts = [case([0.0, 0.25, 1e-44], np.array([[0, 1, 1]])), case([0.5], np.array([[1]]))]
+    assert Cohort(parts).n_zeros.tolist() == [part.n_zeros for part in parts] == [2, 0]
 
 
 def test_a_subset_is_the_cohort_of_these_cases(cohort):

@@ -18,9 +18,8 @@ from numba.core.registry import cpu_target
 
 import mrcalib
 import mrcalib._kernels
-from mrcalib._kernels import _cache
-from mrcalib._kernels._cache import KernelCache, kernel_folder
-from mrcalib._kernels._compile import kernel
+from mrcalib._kernels import _compile
+from mrcalib._kernels._compile import KernelCache, kernel, kernel_folder
 from mrcalib._kernels._identity import UnnamedError, identity
 
 pytestmark = pytest.mark.skipif(
@@ -49,12 +48,12 @@ PROGRAM = """
 import json, sys
 import numpy as np
 from small import inner, outer
-def told():
+def counts():
     kernels = inner.plus, outer.total
     loaded, compiled = ([sum(getattr(k.stats, name).values()) for k in kernels] for name in ("cache_hits", "cache_misses"))
     return {"loaded": sum(loaded), "compiled": sum(compiled)}
 """
-TOTALS = PROGRAM + "print(json.dumps([float(outer.total(np.arange(4, dtype=d))) for d in sys.argv[1:]] + [told()]))"
+TOTALS = PROGRAM + "print(json.dumps([float(outer.total(np.arange(4, dtype=d))) for d in sys.argv[1:]] + [counts()]))"
 
 
 @pytest.fixture
@@ -122,6 +121,7 @@ def of_source(source, **names):
     return names["f"]
 
 
+@pytest.mark.slow
 def test_eight_processes_at_once_are_right_and_a_ninth_compiles_nothing(small, folder):
     kinds = ("int64", "float64")
     at_once = [start(small, TOTALS, kinds[i % 2]) for i in range(8)]
@@ -130,6 +130,7 @@ def test_eight_processes_at_once_are_right_and_a_ninth_compiles_nothing(small, f
     assert len(list(folder.iterdir())) == 4  # two kinds of each kernel, and nothing half-written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "old", "new"), [("inner.py", "STEP = 3", "STEP = 5"), ("outer.py", "* 0", "+ 7")])
 def test_a_change_is_seen_at_once_even_of_the_same_size_and_time(small, name, old, new):
     assert run(small, TOTALS, "int64") == [18, {"loaded": 0, "compiled": 2}]
@@ -143,8 +144,9 @@ def test_a_change_is_seen_at_once_even_of_the_same_size_and_time(small, name, ol
     assert run(small, TOTALS, "int64") == [18, {"loaded": 1, "compiled": 0}]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_compiled_can_call_one_that_was_loaded(small):
-    run(small, PROGRAM + "inner.plus(1); print(json.dumps(told()))")
+    run(small, PROGRAM + "inner.plus(1); print(json.dumps(counts()))")
     assert run(small, TOTALS, "int64") == [18, {"loaded": 1, "compiled": 1}]
 
 
@@ -154,6 +156,7 @@ BRANCHES = "".join(
 )
 
 
+@pytest.mark.slow
 def test_two_versions_that_are_loaded_into_one_process_do_not_mix(small):
     """Functions that are too long to be inlined are found by name, and Numba gives both versions the same ones."""
     text = INNER.replace("STEP = 3", "STEP = 2").replace("    return x + STEP", f"    s = 0.0\n{BRANCHES}    return s")
@@ -164,7 +167,7 @@ def test_two_versions_that_are_loaded_into_one_process_do_not_mix(small):
             path.write_text(re.sub("STEP = .", f"STEP = {step}", path.read_text()))
             importlib.reload(inner), importlib.reload(outer)
             x = np.array([3.5, 4.5, 5.5])
-            return [outer.total(x), outer.total.py_func(x), told()["compiled"]]
+            return [outer.total(x), outer.total.py_func(x), counts()["compiled"]]
         print(json.dumps([both(int(step)) for step in sys.argv[1:]]))
     """)
     (small / "inner.py").write_text(text)
@@ -177,7 +180,7 @@ def test_two_versions_that_are_loaded_into_one_process_do_not_mix(small):
 
 def test_numbers_of_functions_are_what_keeps_them_apart(folder, monkeypatch):
     """Code with names as Numba gives them is not kept."""
-    monkeypatch.setattr(_cache, "_number_functions_uniquely", lambda: None)
+    monkeypatch.setattr(_compile, "_number_functions_uniquely", lambda: None)
     monkeypatch.setattr("numba.core.bytecode.FunctionIdentity._unique_ids", iter(range(1, 10**6)))
     assert anew()(FLOATS) == 20
     assert not folder.exists() or not list(folder.iterdir())
@@ -204,9 +207,9 @@ def test_a_damaged_entry_is_compiled_again_and_replaced(folder, damage):
             "short": whole[:20],
             "cut": whole[:-1],
             "bit": whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:],
-            "other": _cache._seal(path.with_name("another"), whole[32:]) + whole[32:],
+            "other": _compile._seal(path.with_name("another"), whole[32:]) + whole[32:],
             "text": b"mrcalib" * 100,
-            "seal of nonsense": _cache._seal(path, nonsense) + nonsense,
+            "seal of nonsense": _compile._seal(path, nonsense) + nonsense,
         }[damage]
     )
     again, after = anew(), anew()
@@ -223,7 +226,7 @@ def test_an_entry_that_needs_what_is_not_there_is_compiled_again(folder):
     outside, state = pickle.loads(path.read_bytes()[32:])
     assert "NRT_adapt_ndarray_from_python" in outside
     content = pickle.dumps(([*outside, "__svml_nowhere"], state))
-    path.write_bytes(_cache._seal(path, content) + content)
+    path.write_bytes(_compile._seal(path, content) + content)
     k = anew()
     assert k(FLOATS) == 20
     assert compilations(k) == 1
@@ -253,7 +256,7 @@ def test_without_a_folder_kernels_are_compiled(tmp_path, monkeypatch, where):
         monkeypatch.setenv("HOME", str(blocked))
     elif where == "cannot write":
         monkeypatch.setenv("MRCALIB_CACHE_DIR", str(tmp_path / "cache"))
-        monkeypatch.setattr(_cache, "atomic_write", blocked.mkdir)
+        monkeypatch.setattr(_compile, "atomic_write", blocked.mkdir)
     else:
         monkeypatch.setenv("MRCALIB_CACHE_DIR", str(blocked) if where == "a file" else "")
     for k in (anew(), anew()):
@@ -289,6 +292,7 @@ def test_what_is_not_used_for_a_month_is_swept(folder):
     assert used.exists()
 
 
+@pytest.mark.slow
 def test_settings_of_numba_are_part_of_the_key(small, folder):
     beyond = PROGRAM + textwrap.dedent("""
         @inner.kernel
@@ -310,6 +314,7 @@ def test_uncompiled_kernels_are_plain_functions(small, folder):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_fit_in_a_second_process_compiles_nothing(small, folder):
     program = """
         import json, sys
@@ -397,6 +402,7 @@ def test_a_kernel_of_what_cannot_be_named_has_no_key(value):
         key_of(function)
 
 
+@pytest.mark.slow
 def test_constants_of_other_modules_are_never_out_of_date(small):
     (small / "numbers.py").write_text("STEP = 3\n")
     (small / "inner.py").write_text(
@@ -428,6 +434,6 @@ def test_where_kernels_are_kept(monkeypatch, tmp_path):
 
 def test_code_that_changes_while_it_is_compiled_is_not_kept(folder, monkeypatch):
     keys = iter("ab")
-    monkeypatch.setattr(_cache, "identity", lambda *_: next(keys))
+    monkeypatch.setattr(_compile, "identity", lambda *_: next(keys))
     assert anew()(FLOATS) == 20
     assert not folder.exists()

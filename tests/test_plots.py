@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import NotFittedError
 
 from mrcalib import Cohort, HardLabelCalibrator, MHRIsotonicCalibrator, TemperatureScalingCalibrator, compare, tally
-from mrcalib.metrics import brier_metric, ece_metric, reliability_curve, reliability_metric
+from mrcalib.metrics import brier_score, mean_rater_ece, multirater_ece, reliability_curve
 from mrcalib.plots import (
     CalibrationMapDisplay,
     CaseDisplay,
@@ -187,7 +187,7 @@ class TestReliability:
         with pytest.raises(ValueError, match="strategy must be one of 'uniform', 'logit'; got 'mass'"):
             ReliabilityDisplay.from_responses([cohort.responses(0)], strategy="mass")
         with pytest.raises(ValueError, match="n_bins must be a whole number of at least 1; got 0"):
-            reliability_metric(0)
+            mean_rater_ece.with_options(n_bins=0)
         with pytest.raises(ValueError, match="rows of the same cases, at least one; got \\[0\\] cases"):
             ReliabilityDisplay.from_responses([])
         with pytest.raises(ValueError, match="groups must have one entry for each of the 1 cases; got 2"):
@@ -338,7 +338,7 @@ class TestCase:
             CaseDisplay.from_arrays(image, probs, masks, spacing=(1, 1))
         with pytest.raises(ValueError, match="rater_names must name each of the 3 raters; got 1"):
             CaseDisplay.from_arrays(image, probs, masks, rater_names=["a"])
-        with pytest.raises(ValueError, match=r"must hold 0 and 1 only.*pass positive=2"):
+        with pytest.raises(ValueError, match=r"must hold 0 and 1 only.*pass mask == 2"):
             CaseDisplay.from_arrays(image, probs, masks * 2)
         with pytest.raises(ValueError, match="ax must hold 3 axes, one for each picture; got 1"):
             CaseDisplay.from_arrays(image, probs, masks).plot(Figure().add_subplot())
@@ -513,6 +513,7 @@ class TestMetrics:
 
 
 class TestSaving:
+    @pytest.mark.slow
     def test_study_figures_are_written(self, study, tmp_path):
         paths = save_study_figures(study, tmp_path / "figures", formats=("png", "svg"))
         names = ("reliability", "reliability-logit", "calibration-maps", "metrics")
@@ -520,11 +521,12 @@ class TestSaving:
         assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
         assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths[::2])
 
+    @pytest.mark.slow
     def test_what_a_study_lacks_is_left_out(self, cohort, tmp_path):
         names = ["reliability.png", "reliability-logit.png", "metrics.png"]
-        study = compare(cohort, methods=["none"], metrics=[brier_metric()], n_resamples=10)
+        study = compare(cohort, methods=["none"], metrics=[brier_score], n_resamples=10)
         assert [path.name for path in save_study_figures(study, tmp_path)] == names
-        study = compare(cohort, methods=["none", "MHR"], metrics=[ece_metric()], n_resamples=10)
+        study = compare(cohort, methods=["none", "MHR"], metrics=[multirater_ece], n_resamples=10)
         assert [path.name for path in save_study_figures(study, tmp_path)] == [
             *names[:2],
             "calibration-maps.png",

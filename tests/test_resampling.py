@@ -180,7 +180,7 @@ def test_a_number_of_folds_may_come_from_numpy():
     assert len(splits(list("aabb"), np.int64(2))) == 2
 
 
-def test_a_splitter_that_tears_groups_apart_is_refused():
+def test_a_splitter_that_divides_a_group_is_refused():
     with pytest.raises(ValueError, match="group"):
         splits(list("abab"), KFold(2))
 
@@ -213,16 +213,15 @@ def test_sums_in_small_products_are_the_product(rng, shape, n):
 
 
 def test_a_value_with_a_quicker_way_is_asked_for_it_where_there_are_more_rows_than_cases():
-    class Total:
-        def __call__(self, statistics):
-            return statistics.sum(axis=-1)
+    def total(statistics):
+        return statistics.sum(axis=-1)
 
-        def of_weights(self, statistics):
-            return lambda counts: -(counts @ statistics.sum(axis=-1))  # told apart by its sign
+    def quicker(statistics):
+        return lambda counts: -(counts @ statistics.sum(axis=-1))  # its sign tells which of the two was used
 
     statistics = np.array([[1.0, 2.0], [3.0, 4.0]])
-    assert weighted_values(Total(), statistics, np.eye(2)[:1]).tolist() == [3.0]
-    assert weighted_values(Total(), statistics, np.ones((3, 2))).tolist() == [-10.0] * 3
+    assert weighted_values(total, statistics, np.eye(2)[:1], resampler=quicker).tolist() == [3.0]
+    assert weighted_values(total, statistics, np.ones((3, 2)), resampler=quicker).tolist() == [-10.0] * 3
 
 
 def test_resamples_that_equal_the_estimate_up_to_rounding_are_ties():

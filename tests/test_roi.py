@@ -48,10 +48,10 @@ def test_dilation_leaves_its_argument_alone():
 @pytest.mark.parametrize(
     ("margin", "spacing", "words"),
     [
-        (-1.0, (1, 1), "margin_mm must be a finite number of at least 0; got -1.0"),
+        (-1.0, (1, 1), "margin_mm must be a number of at least 0; got -1.0"),
         (float("nan"), (1, 1), "margin_mm must be"),
-        (1.0, (1, 1, 1), "spacing must hold 2 positive edges"),
-        (1.0, (1, 0), "spacing must hold 2 positive edges"),
+        (1.0, (1, 1, 1), "spacing must be a positive voxel edge in mm for each of 2 axes"),
+        (1.0, (1, 0), "spacing must be positive and finite"),
     ],
 )
 def test_dilation_says_what_is_wrong(margin, spacing, words):
@@ -100,7 +100,7 @@ def test_recall_without_any_vote_is_not_a_number():
 
 
 def test_recall_refuses_labels_and_other_shapes():
-    with pytest.raises(ValueError, match="that of rater 1 holds 2"):
+    with pytest.raises(ValueError, match="rater 1 holds 0, 2; pass mask == 2"):
         roi_recall([1, 1], [[0, 1], [0, 2]])
-    with pytest.raises(ValueError, match=r"shape of roi, \(2,\); that of rater 0 has \(3,\)"):
+    with pytest.raises(ValueError, match=r"shape of roi, \(2,\), or a stack .* got \(1, 3\)"):
         roi_recall([1, 1], [[0, 1, 0]])

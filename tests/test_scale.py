@@ -10,7 +10,7 @@ import pytest
 
 from mrcalib import Case, Cohort, ProbabilityGrid, tally, tally_cases
 from mrcalib.io import LoadOptions
-from mrcalib.scale import reading_of, slabs, tally_case
+from mrcalib.scale import one_case, reading_of, tally_case
 
 
 def volume(seed):
@@ -108,9 +108,29 @@ def test_unchanged_cases_are_not_read_again(on_disk, tmp_path, monkeypatch):
     folder = tmp_path / "tallies"
     first, log = tally_cases(on_disk, checkpoints=folder, progress=Log()), Log()
     monkeypatch.setattr(Case, "load", lambda *_, **__: pytest.fail("a case was read again"))
-    monkeypatch.setattr(slabs, "open_case", lambda *_, **__: pytest.fail("a case was read again"))
+    monkeypatch.setattr(one_case, "open_case", lambda *_, **__: pytest.fail("a case was read again"))
     assert equal(tally_cases(on_disk, checkpoints=folder, progress=log), first)
     assert log.seen == {"case0": "unchanged", "case1": "unchanged", "case2": "unchanged"}
+
+
+def test_what_does_not_change_the_counts_does_not_tally_again(on_disk, tmp_path):
+    folder = tmp_path / "tallies"
+    first = tally_cases(on_disk, checkpoints=folder)
+    np.save(tmp_path / "image.npy", np.zeros((2, 2)))
+    np.save(tmp_path / "vessels.npy", np.zeros(np.load(on_disk[0].probs).shape, np.uint8))
+    others = [replace(one, image=tmp_path / "image.npy", vessels=tmp_path / "vessels.npy") for one in on_disk]
+    log = Log()
+    again = tally_cases(others, checkpoints=folder, options=LoadOptions(check_agreement=False), progress=log)
+    assert equal(again, first)
+    assert set(log.seen.values()) == {"unchanged"}
+
+
+def test_a_tally_that_was_made_without_a_check_is_made_again_with_it(on_disk, tmp_path):
+    folder = tmp_path / "tallies"
+    tally_cases(on_disk, checkpoints=folder, options=LoadOptions(check_agreement=False))
+    log = Log()
+    tally_cases(on_disk, checkpoints=folder, progress=log)
+    assert set(log.seen.values()) == {"tallied"}
 
 
 def changes():
@@ -143,7 +163,6 @@ def test_a_changed_case_is_tallied_again_and_only_that(on_disk, tmp_path, what):
         {"grid": ProbabilityGrid(5)},
         {"grid": ProbabilityGrid(edges=(0.3,))},
         {"options": LoadOptions(positive=(1,))},
-        {"options": LoadOptions(check_agreement=False)},
         {"options": LoadOptions(weights=(1.0,))},
         {"options": LoadOptions(merge="max")},
         {"options": LoadOptions(coarse_threshold=0.25)},
@@ -211,6 +230,7 @@ def test_how_cases_were_read_is_told_as_json():
         "coarse_threshold": 0.5,
         "margin_mm": 0.0,
         "outside": "ignore",
+        "channel_axis": None,
         "members": [1],
         "roi": True,
         "coarse": False,

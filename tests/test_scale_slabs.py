@@ -8,10 +8,10 @@ import pytest
 
 from mrcalib import Case, ProbabilityGrid, tally, tally_cases
 from mrcalib.exceptions import GeometryError
-from mrcalib.io import LoadOptions, fingerprint, slabs
-from mrcalib.scale import slabs as tallying
+from mrcalib.io import LoadOptions, OpenCase, slabs, sources
 from mrcalib.scale import tally_case
-from mrcalib.scale.slabs import tally_files
+from mrcalib.scale.one_case import tally_files
+from mrcalib.tallies import RunningTally
 
 SHAPE = (9, 6, 11)
 SUFFIXES = (".nii.gz", ".nii", ".npy", ".npz")
@@ -80,7 +80,7 @@ def test_with_a_region_members_and_a_missing_rater(tmp_path, suffix, outside):
     expected = tally(
         loaded.probs, list(loaded.raters), roi=loaded.roi, rater_names=loaded.rater_names, grid=ProbabilityGrid(5)
     )
-    assert found.tally == expected
+    assert found.tallies == (expected,)
     assert found.recall is not None
     assert found.recall.union == loaded.roi_recall
     np.testing.assert_equal(found.recall.per_rater, loaded.rater_recalls)
@@ -90,7 +90,7 @@ def test_an_empty_region_gives_the_empty_tally(tmp_path, monkeypatch):
     case = files(tmp_path, ".npy")
     case = Case("A", case.probs, case.raters, roi=write(tmp_path / "roi.npy", np.zeros(SHAPE, np.uint8)))
     expected = in_memory(case)
-    monkeypatch.setattr(Case, "load", lambda *_, **__: pytest.fail("the case was loaded whole"))
+    monkeypatch.setattr(OpenCase, "whole", lambda *_: pytest.fail("the case was loaded whole"))
     counted, _ = tally_case(case)
     assert counted.n_voxels == 0
     assert counted == expected
@@ -121,15 +121,26 @@ def test_a_case_that_is_wrong_is_told_of_as_a_whole(tmp_path):
         tally_case(case)
 
 
-def test_what_is_too_large_to_be_loaded_is_told_of_by_slab(tmp_path, monkeypatch):
-    monkeypatch.setattr(tallying, "TOLD_WHOLE", 10)
-    monkeypatch.setattr(Case, "load", lambda *_, **__: pytest.fail("a large case was loaded whole"))
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_case_that_is_wrong_is_not_loaded_whole(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(OpenCase, "whole", lambda *_: pytest.fail("the case was loaded whole"))
     probs = arrays()[0]
-    probs[0, 0, 0] = 1.5
-    case = files(tmp_path, ".nii.gz")
+    probs[0, 0, 0], probs[8, 5, 10] = 1.5, -1.0
+    case = files(tmp_path, suffix)
     write(case.probs, probs)
-    with pytest.raises(ValueError, match=r"probs must lie in \[0, 1\] \(case 'A'\)"):
+    words = r"probs must lie in \[0, 1\] \(case 'A'\): 2 of 594 voxels are not, 0 of them NaN, all others between -1 and 1\.5"
+    with pytest.raises(ValueError, match=words):
         tally_case(case)
+
+
+def test_an_error_in_reading_slabs_is_not_hidden_by_another_way_of_reading(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        msg = "a bug"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(RunningTally, "add", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        tally_case(files(tmp_path, ".nii.gz"))
 
 
 @pytest.mark.parametrize("invalid", ["raise", "drop"])
@@ -148,7 +159,7 @@ def test_a_flipped_rater_is_refused(tmp_path, invalid):
 def test_files_are_not_loaded_whole(tmp_path, suffix, monkeypatch):
     case = files(tmp_path, suffix)
     expected = in_memory(case)
-    monkeypatch.setattr(Case, "load", lambda *_, **__: pytest.fail("the case was loaded whole"))
+    monkeypatch.setattr(OpenCase, "whole", lambda *_: pytest.fail("the case was loaded whole"))
     assert tally_case(case)[0] == expected
 
 
@@ -166,7 +177,7 @@ def test_checkpoints_are_made_in_one_reading_of_the_files(tmp_path, suffix, monk
     roi[2:4, 2:4, 2:4] = 1
     case = Case("A", case.probs, case.raters, roi=write(tmp_path / f"roi{suffix}", roi), spacing=case.spacing)
     with monkeypatch.context() as once:
-        once.setattr(fingerprint, "_file_digest", lambda path: pytest.fail(f"{path} was read a second time"))
+        once.setattr(sources, "_file_digest", lambda path: pytest.fail(f"{path} was read a second time"))
         first = tally_cases([case], checkpoints=tmp_path / "tallies")
     found = []
     again = tally_cases([case], checkpoints=tmp_path / "tallies", progress=lambda _, status: found.append(status))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -555,3 +556,24 @@ def test_probabilities_are_compared_in_float32():
 def test_a_grid_of_ones_own_is_kept():
     grid = ProbabilityGrid(5, (0.4,))
     assert tally(np.array([0.4]), [1], grid=grid).grid == grid
+
+
+def test_counts_that_int64_cannot_hold_are_refused():
+    half = tally(np.array([0.25]), [1])
+    most = replace(half, cells=half.cells._replace(voxels=np.array([1 << 62])))
+    assert (most + half).n_voxels == (1 << 62) + 1
+    with pytest.raises(OverflowError, match="more voxels than a tally can count"):
+        _ = most + most
+    with pytest.raises(OverflowError, match="more voxels than a tally can count"):
+        Tally.sum([most] * 5)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("voxels", -1), ("excess", -1), ("stratum", 1), ("bin", 10**6), ("present", 2), ("marked", 4)]
+)
+def test_a_file_with_cells_that_cannot_be_is_damaged(saved, column, value):
+    with np.load(saved) as file:
+        content = {name: file[name] for name in file.files}
+    np.savez(saved, **content | {column: np.full(2, value)})
+    with pytest.raises(ValueError, match=f"damaged .column {column} holds"):
+        Tally.load(saved)

@@ -120,6 +120,8 @@ def test_a_volume_is_soft_only_when_told():
     target = np.array([[0, 0.2], [1, 0.5]])
     assert check_voxels(probs, target, soft=True).soft.tolist() == [0, 0.2, 1, 0.5]
     with pytest.raises(ValueError, match="soft=True"):
+        list(check_voxels(probs, target, arguments=["soft"]).chunks())
+    with pytest.raises(ValueError, match="give each rater's own mask"):
         list(check_voxels(probs, target).chunks())
 
 

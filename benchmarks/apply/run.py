@@ -105,7 +105,7 @@ def times(work: Path, repetitions: int) -> dict[str, Any]:
             read = seconds(partial(_read, case), repetitions)
             hashed = seconds(case.fingerprint, repetitions)
             with case.open() as opened:
-                arrays, where = [slab.probs for slab in opened.slabs()], opened.geometry
+                arrays, where = [slab.probs[0] for slab in opened.slabs()], opened.geometry
                 axis = opened.axis
             for method in METHODS if before == after == ".nii.gz" else METHODS[:1]:
                 calibrator = mrcalib.load(work / f"{method}.json")
@@ -230,8 +230,8 @@ def memory(work: Path, _: int) -> dict[str, Any]:
 
 def _row(row: dict[str, Any]) -> str:
     names = ("apply", "usual", "copy of the input", "read alone", "map alone", "write alone", "SHA-256 alone")
-    told = [f"{np.median(row[name]):.3f} ({max(row[name]) - min(row[name]):.3f})" for name in names]
-    return f"| {row['from']} | {row['to']} | {row['method']} | {' | '.join(told)} | {row['MB in']:.1f} | {row['MB out']:.1f} |"
+    cells = [f"{np.median(row[name]):.3f} ({max(row[name]) - min(row[name]):.3f})" for name in names]
+    return f"| {row['from']} | {row['to']} | {row['method']} | {' | '.join(cells)} | {row['MB in']:.1f} | {row['MB out']:.1f} |"
 
 
 def about() -> dict[str, Any]:

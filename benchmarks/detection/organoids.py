@@ -19,8 +19,7 @@ from ensemble import FLOOR, Found, best, found_in, images_of, pool
 from evaluate import RATERS, TRUTH, row_of, scores_of
 
 import mrcalib
-from mrcalib.boxes import DetectionImage, match
-from mrcalib.detection import detection_cohort
+from mrcalib.detection import DetectionImage, detection_cohort, match
 from mrcalib.metrics import DetectionScore, detection_calibration, rater_agreement
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -86,8 +85,8 @@ def by_size(world: World, sizes: Sequence[int], n_resamples: int) -> tuple[pd.Da
         for metric, lse in scores["LSE"].items():
             rse = scores["RSE"][metric]
             low, high = np.quantile(lse.samples - rse.samples, [0.025, 0.975])
-            told = {"metric": metric, "size": size, "lse_minus_rse": float(lse) - float(rse), "low": low, "high": high}
-            differences.append(told)
+            row = {"metric": metric, "size": size, "lse_minus_rse": float(lse) - float(rse), "low": low, "high": high}
+            differences.append(row)
     return pd.DataFrame(rows), pd.DataFrame(differences)
 
 
@@ -133,14 +132,14 @@ def after_calibration(world: World, n_resamples: int, seed: int = 0) -> tuple[pd
             scores = scores_of(world.test, _like(found, fused), n_resamples, floor=0.0)
             rows.append({"ensemble": kind, "calibration": name} | row_of(scores))
             samples[kind, name] = scores
-    told = [
+    summary = [
         _difference(metric, (f"LSE, {name}", scores), (f"RSE, {other}", samples["RSE", other]))
         for (kind, name), scores in samples.items()
         for other in dict.fromkeys(("none", name))
         for metric in ("d_ece_0.5", "multi_rater_d_ece", "map")
         if kind == "LSE"
     ]
-    return pd.DataFrame(rows), pd.DataFrame(told)
+    return pd.DataFrame(rows), pd.DataFrame(summary)
 
 
 def _like(found: Found, fused: Found) -> Found:
@@ -165,8 +164,8 @@ def _difference(
 ) -> dict[str, str | float]:
     a, b = one[1][metric], other[1][metric]
     low, high = np.quantile(a.samples - b.samples, [0.025, 0.975])
-    told = {"metric": metric, "one": one[0], "other": other[0]}
-    return told | {"difference": float(a) - float(b), "low": low, "high": high}
+    row = {"metric": metric, "one": one[0], "other": other[0]}
+    return row | {"difference": float(a) - float(b), "low": low, "high": high}
 
 
 def curves(world: World) -> pd.DataFrame:
@@ -177,8 +176,8 @@ def curves(world: World) -> pd.DataFrame:
         for threshold in (0.5, 0.75):
             score = detection_calibration(images, bins=10, iou_threshold=threshold, score_floor=FLOOR)
             bins = score.curve
-            told = {"low": bins.edges[:-1], "high": bins.edges[1:], "count": bins.count}
-            table = pd.DataFrame(told | {"confidence": bins.mean_prob, "precision": bins.response})
+            row = {"low": bins.edges[:-1], "high": bins.edges[1:], "count": bins.count}
+            table = pd.DataFrame(row | {"confidence": bins.mean_prob, "precision": bins.response})
             rows.append(table.assign(ensemble=kind, iou=threshold))
     return pd.concat(rows, ignore_index=True)
 

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 import mrcalib
-from mrcalib.boxes import Boxes, DetectionImage, votes
-from mrcalib.detection import LabelSamplingEnsemble, detection_cohort
-from mrcalib.io.boxes import detection_images, read_box_csv
+from mrcalib.detection import Boxes, DetectionImage, LabelSamplingEnsemble, detection_cohort, votes
+from mrcalib.detection.files import detection_images, read_box_csv
 from mrcalib.metrics import average_precision, detection_calibration, rater_agreement
 
 EXPERT = "gt"
@@ -145,5 +144,5 @@ def curve(images: Sequence[DetectionImage]) -> pd.DataFrame:
         scores.append(np.round(7 * score).astype(int))
         true.append(mask)
     table = pd.DataFrame({"annotators": np.concatenate(scores), "expert_has_it": np.concatenate(true)})
-    told = table.groupby("annotators")["expert_has_it"].agg(["size", "mean"]).reset_index()
-    return told.rename(columns={"size": "boxes", "mean": "expert_has_it"})
+    agreed = table.groupby("annotators")["expert_has_it"].agg(["size", "mean"]).reset_index()
+    return agreed.rename(columns={"size": "boxes", "mean": "expert_has_it"})

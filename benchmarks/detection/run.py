@@ -137,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         began = time.perf_counter()
         for training in asked.trainings:
-            told = evaluate(asked.work, asked.out, training, asked.resamples, asked.tables)
-            note(asked.out, f"organoids, {training}", began, resamples=asked.resamples, **told)
+            details = evaluate(asked.work, asked.out, training, asked.resamples, asked.tables)
+            note(asked.out, f"organoids, {training}", began, resamples=asked.resamples, **details)
         if all((asked.out / training / f"{name}.csv").exists() for training in WORLDS for name in DRAWN):
             draw(asked.work, asked.out)
     if asked.only != "organoids":

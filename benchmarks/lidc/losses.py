@@ -94,8 +94,8 @@ def by_case(world: World, methods: dict[str, list[FloatArray]]) -> Records:
         out.append(_spread(world, "logit shift that a case needs: spread", method, shift))
         known = ~np.isnan(shift)
         r = float(np.corrcoef(shift[known], size[known])[0, 1])
-        told = {"what": "its correlation with log predicted volume", "where": "all", "method": method, "value": r}
-        out.append({"data": world.name, **told, "low": np.nan, "high": np.nan})
+        columns = {"what": "its correlation with log predicted volume", "where": "all", "method": method, "value": r}
+        out.append({"data": world.name, **columns, "low": np.nan, "high": np.nan})
     return out
 
 

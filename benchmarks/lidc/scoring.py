@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators import CaseSums
 from mrcalib.cohort import Cohort
-from mrcalib.metrics import get_metric
+from mrcalib.metrics import Metric, get_metric
 from mrcalib.resampling import bootstrap_counts, percentile_interval, splits, weighted_means, weighted_values
 from mrcalib.responses import Responses
 
@@ -61,7 +61,7 @@ class World:
             np.array([r.count @ (r.votes / r.answers) for r in rows]),
             splits(cohort.groups, n_folds, seed),
             bootstrap_counts(cohort.groups, n_resamples, seed),
-            CaseSums.of_cohort(cohort, np.ones(len(cohort))),
+            CaseSums.of_cohort(cohort),
         )
 
     @property
@@ -84,9 +84,9 @@ def held_out(world: World, fit: Fit) -> list[FloatArray]:
 def statistics_of(world: World, calibrated: list[FloatArray]) -> Statistics:
     """Sums of every metric for each case."""
     rows = [replace(r, prob=p) for r, p in zip(world.rows, calibrated, strict=True)]
-    found = {name: np.stack([get_metric(name).statistics(r) for r in rows]) for name in METRICS}
+    found = {name: np.stack([get_metric(name).sums(r) for r in rows]) for name in METRICS}
     band = [_some(r, s % 2 == 1) for r, s in zip(rows, world.strata, strict=True)]
-    return found | {BOUNDARY: np.stack([get_metric("mr_ece").statistics(r) for r in band])}
+    return found | {BOUNDARY: np.stack([get_metric("mr_ece").sums(r) for r in band])}
 
 
 def _some(rows: Responses, where: NDArray[np.bool_]) -> Responses:
@@ -104,8 +104,10 @@ def compared(world: World, method: str, mine: Statistics, reference: str, theirs
         sign = -1.0 if metric.better == "higher" else 1.0
         for kind in ("mean", "pooled") if metric.poolable else ("mean",):
 
-            def under(sums: FloatArray, counts: FloatArray, kind: str = kind, value: Any = metric.value) -> FloatArray:
-                return weighted_means(value(sums), counts) if kind == "mean" else weighted_values(value, sums, counts)
+            def under(sums: FloatArray, counts: FloatArray, kind: str = kind, metric: Metric = metric) -> FloatArray:
+                if kind == "mean":
+                    return weighted_means(metric.value(sums), counts)
+                return weighted_values(metric.value, sums, counts, resampler=metric.resampler)
 
             once = np.ones((1, len(world.rows)))
             estimate, base = (float(under(sums, once)[0]) for sums in (statistics, theirs[name]))

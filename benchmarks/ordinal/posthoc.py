@@ -13,7 +13,7 @@ import argparse
 import os
 import platform
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,13 +37,14 @@ from mrcalib import (
 from mrcalib.io import read_manifest
 from mrcalib.metrics import (
     Metric,
-    brier_metric,
-    count_log_loss_metric,
-    ece_metric,
-    pit_metric,
-    rps_metric,
-    vote_coverage_metric,
+    brier_score,
+    count_log_loss,
+    multirater_ece,
+    pit_deviation,
+    ranked_probability_score,
+    vote_coverage_bias,
 )
+from mrcalib.metrics.calibration import CalibrationError
 from mrcalib.responses import Responses
 from mrcalib.simulate import phantoms
 from mrcalib.tallies import tally
@@ -60,29 +61,35 @@ METHODS = {
 }
 
 
-def majority_ece(*, strict: bool, n_bins: int = 15) -> Metric:
+@dataclass(frozen=True)
+class MajorityECE(CalibrationError):
     """The ECE against the majority's label, which the majority read-out aims at."""
-    binned = ece_metric(n_bins=n_bins)
 
-    def statistics(responses: Responses) -> np.ndarray:
+    named_options = ("strategy", "target", "kind", "norm", "n_bins", "strict")
+
+    n_bins: int = 15
+    strict: bool = False
+
+    def named(self) -> tuple[str, str]:
+        sign = ">" if self.strict else ">="
+        return f"majority_ece_{sign}", f"ECE, label k {sign} K/2"
+
+    def sums(self, responses: Responses) -> np.ndarray:
         twice = 2 * responses.votes
-        label = (twice > responses.answers if strict else twice >= responses.answers).astype(np.float64)
-        return binned.statistics(replace(responses, answers=np.ones(label.size), votes=label))
-
-    told = ">" if strict else ">="
-    return replace(binned, name=f"majority_ece_{told}", label=f"ECE, label k {told} K/2", statistics=statistics)
+        label = (twice > responses.answers if self.strict else twice >= responses.answers).astype(np.float64)
+        return super().sums(replace(responses, answers=np.ones(label.size), votes=label))
 
 
 def metrics() -> list[Metric]:
     return [
-        ece_metric(n_bins=15),
-        majority_ece(strict=False),
-        majority_ece(strict=True),
-        brier_metric(),
-        rps_metric(),
-        count_log_loss_metric(),
-        vote_coverage_metric(0.9, certainty=0.9),
-        pit_metric(10, certainty=0.9),
+        multirater_ece.with_options(n_bins=15),
+        MajorityECE(),
+        MajorityECE(strict=True),
+        brier_score,
+        ranked_probability_score,
+        count_log_loss,
+        vote_coverage_bias.with_options(certainty=0.9),
+        pit_deviation.with_options(certainty=0.9),
     ]
 
 

@@ -4,7 +4,7 @@
     python benchmarks/reading/run.py --cases 64 --shape 512 512 100 --keep /scratch/reading    # 36 GB of disk
 
 Every case is written as .nii.gz, .npz, .nii and .npy: a float32 map and five uint8 masks. Files are read once before
-anything is timed, so what is told is the cost with files in the page cache. Times are medians of the repetitions; each
+anything is timed, so what is reported is the cost with files in the page cache. Times are medians of the repetitions; each
 stage includes those before it, and "pipeline" is `mrcalib.tally_cases`.
 """
 
@@ -38,7 +38,7 @@ from data import FORMATS, RATERS, cases, files, names, save, write_cases
 
 import mrcalib
 from mrcalib.io import Case, LoadOptions, bytestream
-from mrcalib.io.readers import open_stored
+from mrcalib.io.formats import open_image
 from mrcalib.scale import tally_case, tally_cases
 from mrcalib.tallies import tally
 
@@ -72,7 +72,7 @@ def hash_bytes(path: Path) -> None:
 
 def inflate(path: Path) -> None:
     """Read and inflate a file into one buffer: decompression alone."""
-    stored = open_stored(path)
+    stored = open_image(path)
     assert stored is not None
     buffer = memoryview(bytearray(1 << 18))
     left = stored.stored.itemsize * int(np.prod(stored.shape))

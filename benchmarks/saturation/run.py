@@ -85,7 +85,7 @@ def _run(preset: str, out: Path) -> dict[str, pd.DataFrame]:
     figures.draw_capped(tables["capped"], tables["ceilings"], out / "capped.png")
     figures.draw_settings(tables["settings"], out / "settings.png")
     packages = ("mrcalib", "numpy", "scipy", "scikit-learn", "numba", "pandas", "matplotlib")
-    told = {
+    report = {
         "preset": preset,
         "seed": SEED,
         "worlds": {w.name: [round(worlds.prevalence_of(f.fit), 6) for f in w.folds] for w in everywhere},
@@ -94,8 +94,8 @@ def _run(preset: str, out: Path) -> dict[str, pd.DataFrame]:
         **{name: version(name) for name in packages},
         "seconds": round(time.perf_counter() - begun),
     }
-    (out / "run.json").write_text(json.dumps(told, indent=2) + "\n")
-    print(f"done after {told['seconds']} s")
+    (out / "run.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(f"done after {report['seconds']} s")
     return tables
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.saturation.rules import RULES, Bins, Curve, FloatArray, Table, targets
 from benchmarks.saturation.worlds import Fold, World
-from mrcalib.metrics import ece_metric, threshold_dice_metric, volume_crps_metric
+from mrcalib.metrics import mean_rater_ece, threshold_dice, volume_crps
 from mrcalib.responses import Responses
 
 THRESHOLDS = np.linspace(0.1, 0.8, 6)
@@ -21,8 +21,8 @@ PUBLISHED = {
     "MHR": (0.569, 0.0147, 5924.4),
 }
 """TDSC, ECE and CRPS of the paper's tables 1 and 2."""
-TDSC, CRPS = threshold_dice_metric(), volume_crps_metric()
-ECE = ece_metric(target="per-rater", kind="top-label")
+TDSC, CRPS = threshold_dice, volume_crps
+ECE = mean_rater_ece.with_options(kind="top-label")
 Map = Callable[[FloatArray], FloatArray]
 
 

@@ -17,7 +17,6 @@ import mrcalib
 from mrcalib import Case, Cohort, ProbabilityGrid, Tally, tally, tally_cases
 from mrcalib.scale import tally_blocks, tally_case
 from mrcalib.scale._tasks import each_on_cluster
-from mrcalib.scale._wire import packed
 from mrcalib.scale.blocks import FIRST_MASK, _computed, _Image, _Rules, _tree
 from mrcalib.tallies import Cells
 
@@ -115,7 +114,7 @@ def sizes(folder: Path, scratch: Path) -> dict[str, list[Row]]:
             "bins": int(grid.n_bins),
             "cells": int(part.cells.voxels.size),
             "memory": sum(column.nbytes for column in part.cells),
-            "wire": len(pickle.dumps(packed(part.cells), protocol=5)),
+            "wire": len(pickle.dumps(part.cells.narrowed(), protocol=5)),
             "disk": (scratch / "one.npz").stat().st_size,
         }
 
@@ -178,7 +177,7 @@ def algebra(folder: Path, n_cases: tuple[int, ...], n_volumes: int = 4) -> list[
         made = time.perf_counter()
         mrcalib.MHRIsotonicCalibrator().fit_tally(cohort)
         fitted = time.perf_counter()
-        row = {"cases": n, "cohort": made - start, "fit": fitted - made, "stack": cohort._sums_by_case()[1].nbytes}
+        row = {"cases": n, "cohort": made - start, "fit": fitted - made, "stack": cohort._rater_counts.counts.nbytes}
         for cv in ("leave-one-group-out", 5):
             start = time.perf_counter()
             study = mrcalib.compare(Cohort(parts), ["none", "MHR"], cv=cv, n_resamples=5000)
@@ -237,7 +236,7 @@ def graphs(client: Any, n_blocks: tuple[int, ...]) -> list[Row]:
 
 def nothing_counted(*_: Any) -> Any:
     """The tally of no voxels."""
-    return packed(Cells.empty()), 0
+    return Cells.empty().narrowed(), 0
 
 
 def smallest_tally() -> float:

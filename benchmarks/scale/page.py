@@ -134,8 +134,8 @@ def page(kept: Kept) -> str:
             graphs[-1]["seconds"],
         ),
         *(
-            (f"{told} (s)", f"{algebra[-1]['cases']} cases", law[short](algebra[-1]["cases"]), algebra[-1][name])
-            for short, name, told in (
+            (f"{label} (s)", f"{algebra[-1]['cases']} cases", law[short](algebra[-1]["cases"]), algebra[-1][name])
+            for short, name, label in (
                 ("fit", "fit", "fit of MHR"),
                 ("each out", "compare leave-one-group-out", "compare, each case left out"),
                 ("compare 5", "compare 5", "compare, five folds"),

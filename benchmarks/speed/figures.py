@@ -53,9 +53,9 @@ def bars(flat: Sequence[dict[str, Any]]) -> Any:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("ns a voxel")
-    told = {"mrcalib": OURS, "peer": PEER, "peer, wrong answer": WRONG, "floor, or a copy": BASE}
-    handles = [mpl.patches.Patch(color=colour) for colour in told.values()]
-    figure.legend(handles, told, loc="outside upper center", ncols=4, fontsize=8)
+    meaning = {"mrcalib": OURS, "peer": PEER, "peer, wrong answer": WRONG, "floor, or a copy": BASE}
+    handles = [mpl.patches.Patch(color=colour) for colour in meaning.values()]
+    figure.legend(handles, meaning, loc="outside upper center", ncols=4, fontsize=8)
     axes.margins(y=0.01)
     return figure
 

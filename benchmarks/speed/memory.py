@@ -1,7 +1,7 @@
 """Peak extra memory, each piece of work in a process of its own, at growing numbers of voxels and of cases (Linux).
 
 It is the rise of the resident size's high-water mark while the work runs, after the same work on less has compiled and filled
-its tables. What the work returns to its caller (transform: an array of the input's size) counts and is told apart.
+its tables. What the work returns to its caller (transform: an array of the input's size) counts, and is reported apart.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ work(p[:300000], np.ascontiguousarray(m[:, :300000]))
 
 
 def peak(code: str) -> int:
-    """Bytes; the allocator is told to give freed memory back, so that what was freed before is not used unseen."""
+    """Bytes; the allocator is asked to give freed memory back, so that what was freed before is not used unseen."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-c", code + MEASURE], check=True, capture_output=True, text=True, env=environment

@@ -91,13 +91,13 @@ def _circumstances(parts: dict[str, dict[str, Any]]) -> list[str]:
         where = part["taken"]
         versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
         threads = ", ".join(f"{name}={value}" for name, value in where["threads"].items())
-        told = f"{where['machine']}; Python {where['python']}, {versions}; {threads}; commit {where['commit']}"
-        under.setdefault(told, []).append(f"{key} ({where['time']})")
+        setting = f"{where['machine']}; Python {where['python']}, {versions}; {threads}; commit {where['commit']}"
+        under.setdefault(setting, []).append(f"{key} ({where['time']})")
     lines = []
-    for told, keys in under.items():
+    for setting, keys in under.items():
         times = sorted(key.rsplit("(", 1)[1].rstrip(")") for key in keys)
         what = f"{len(keys)} parts" if len(under) == 1 else "; ".join(keys)
-        lines.append(f"- {told}: {what}, {times[0]} to {times[-1]}")
+        lines.append(f"- {setting}: {what}, {times[0]} to {times[-1]}")
     shares = next((part["shares"] for part in reversed(parts.values()) if "shares" in part), {})
     lines.append(
         "- shares of the voxels: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in shares.items())
@@ -127,7 +127,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
 
 def _memory(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "Peak extra, in a process of its own; what is returned is told apart.",
+        "Peak extra, in a process of its own; what is returned is reported apart.",
         "",
         "| work | cases | voxels | peak extra, MB | of which returned, MB | bytes a voxel beyond that |",
         "|---|---|---|---|---|---|",

@@ -96,10 +96,10 @@ def taken(settings: dict[str, str]) -> dict[str, Any]:
 
 def _commit() -> str:
     here = Path(__file__).parent
-    told = subprocess.run(
+    output = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
     )
-    return told.stdout.strip()
+    return output.stdout.strip()
 
 
 def _cpu() -> str:

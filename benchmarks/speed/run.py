@@ -97,13 +97,13 @@ def measure_all(chosen: list[str], n: int, kind: str, options: argparse.Namespac
     resident(ROOM * n)
     data = load(n, kind)
     known: dict[tuple[str, int], Row] = {}
-    told = shares(data)
+    proportions = shares(data)
     for make in dict.fromkeys(ALL[name] for name in chosen):
         for group in make(data):
             if group.name in chosen:
                 print(f"{group.title}: {group.n:,} {group.unit}s, {kind}", file=sys.stderr)
                 rows = measure(group, options, known)
-                kept.put_group(group, rows, order=kind, n=n, settings=SETTINGS, shares=told)
+                kept.put_group(group, rows, order=kind, n=n, settings=SETTINGS, shares=proportions)
         data.memo.pop("study", None)
         gc.collect()
 

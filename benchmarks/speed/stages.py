@@ -55,9 +55,9 @@ def find_all_counters(p: Any, n_counters: int) -> None:
 @numba.njit(nogil=True)
 def find_all_lines(p: Any) -> None:
     block = interpolation.BLOCK
-    folded, foot, keys = np.empty(block, np.float32), np.empty(block, np.float32), np.empty(block, np.uint32)
+    folded, anchor, keys = np.empty(block, np.float32), np.empty(block, np.float32), np.empty(block, np.uint32)
     for start in range(0, p.size, block):
-        interpolation._find_lines(p[start : start + block], folded, foot, keys)
+        interpolation._find_lines(p[start : start + block], folded, anchor, keys)
 
 
 @numba.njit(nogil=True)

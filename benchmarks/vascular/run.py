@@ -90,12 +90,16 @@ def time_it(shape, kept=None, repetitions=5):
     detail = forms["official"]()["vi_detail"]
     gap = 0.0
     for (name, plane), values in slow.items():
-        told = detail[name][plane]
+        answer = detail[name][plane]
         gap = max(
-            gap, abs(np.mean(values[:5]) - told["rater_mean"]), abs(np.std(values[5:]) + 1e-6 - told["prediction_std"])
+            gap,
+            abs(np.mean(values[:5]) - answer["rater_mean"]),
+            abs(np.std(values[5:]) + 1e-6 - answer["prediction_std"]),
         )
         gap = max(
-            gap, abs(np.std(values[:5]) + 1e-6 - told["rater_std"]), abs(np.mean(values[5:]) - told["prediction_mean"])
+            gap,
+            abs(np.std(values[:5]) + 1e-6 - answer["rater_std"]),
+            abs(np.mean(values[5:]) - answer["prediction_mean"]),
         )
     return {"shape": list(shape), "times": rows, "largest_difference_of_degrees": float(gap), "scores": scores}
 
@@ -175,8 +179,8 @@ def tubes():
                         for middle in (0, 90, 180, 270) if extent == 180 else (0,):
                             tumour, vessel = tube(spacing, tilt, azimuth, arc=(middle, extent), **shape)
                             for name, most in (("any", math.inf), ("limited", 2.0)):
-                                told = vascular_contact(tumour, vessel, spacing, max_elongation=most)
-                                found[name].append(np.nanmax(list(told.values())))
+                                answer = vascular_contact(tumour, vessel, spacing, max_elongation=most)
+                                found[name].append(np.nanmax(list(answer.values())))
                     row |= {f"{name}_{extent}": [float(min(d)), float(max(d))] for name, d in found.items()}
                 table.append(row)
     return table
@@ -201,12 +205,12 @@ def elongation(vessel):
 
 
 def draw_grazing(path):
-    told = {}
+    angles = {}
     figure, panels = plt.subplots(1, 3, figsize=(12.5, 5), layout="constrained")
     for axes, (title, (tumour, vessel)) in zip(panels, grazing().items(), strict=True):
         degrees = vascular_contact(tumour, vessel, max_elongation=math.inf)["slice"]
         long = elongation(vessel)
-        told[title] = {"degrees": degrees, "elongation": long}
+        angles[title] = {"degrees": degrees, "elongation": long}
         colours = np.ones((*vessel.shape, 3))
         for mask, colour in ((vessel, GREY), (tumour, RED)):
             colours[mask] = mpl.colors.to_rgb(colour)
@@ -217,7 +221,7 @@ def draw_grazing(path):
     figure.suptitle("Blue-grey: vessel. Red: tumour, over 120° of each vessel's circumference.", fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    return told
+    return angles
 
 
 def disc(row, column, radius, size):
@@ -249,13 +253,13 @@ def counts(tumour, vessel):
 
 
 def draw(path):
-    told = {}
+    contact = {}
     figure, panels = plt.subplots(2, 3, figsize=(12.5, 9), layout="constrained")
     for axes, (title, (tumour, vessel, spacing)) in zip(panels.flat, scenes().items(), strict=True):
         official = slice_degrees(tumour, vessel)
         sound = vascular_contact(tumour, vessel, spacing)["slice"]
         reach = vascular_contact(tumour, vessel, spacing, contact_mm=1.0)["slice"]
-        told[title] = {"official": float(official), "sound": sound, "sound_within_1_mm": reach}
+        contact[title] = {"official": float(official), "sound": sound, "sound_within_1_mm": reach}
         colours = np.ones((*vessel.shape, 3))
         for mask, colour in ((vessel, GREY), (tumour, RED)):
             colours[mask] = mpl.colors.to_rgb(colour)
@@ -271,7 +275,7 @@ def draw(path):
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    return told
+    return contact
 
 
 def table(results):

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from organoids import organoids
 from PIL import Image
 
-from mrcalib.boxes import Boxes
-from mrcalib.io.boxes import BoxSet, ImageEntry, merge_boxes, read_coco, write_coco, write_coco_results
-from mrcalib.simulate import organoids
+from mrcalib.detection import Boxes
+from mrcalib.detection.files import BoxSet, ImageEntry, merge_boxes, read_coco, write_coco, write_coco_results
 
 CATEGORIES = {1: "organoid"}
 PRETRAINING = "organoids"  # the source of boxes that says what is there, whatever anyone thinks of it

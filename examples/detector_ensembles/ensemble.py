@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from data import Sample, read_detections
 
-from mrcalib.boxes import Boxes, DetectionImage
-from mrcalib.detection import LabelSamplingEnsemble, RaterSpecificEnsemble
+from mrcalib.detection import Boxes, DetectionImage, LabelSamplingEnsemble, RaterSpecificEnsemble
 from mrcalib.metrics import average_precision
 
 FLOOR = 0.05  # a model's detections scored lower are not there, as torchvision has it

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from data import Sample
 
-from mrcalib.boxes import Boxes
+from mrcalib.detection import Boxes
 
 Strategy = Callable[[Sample, int], Boxes]  # a sample and the epoch
 

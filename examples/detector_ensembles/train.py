@@ -25,7 +25,7 @@ from models import build
 from strategies import Strategy, rater_specific, strategy_of
 from torch import nn
 
-from mrcalib.boxes import Boxes
+from mrcalib.detection import Boxes
 
 AUGMENTATIONS = ("none", "flips", "flips and light")
 

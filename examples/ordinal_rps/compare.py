@@ -24,7 +24,9 @@ import mrcalib
 from mrcalib import io
 from ordinal_rps import figures
 from ordinal_rps.data import sized, slices, thinned, three_way
+from ordinal_rps.datasets import read_cocahis, read_image_stack, read_longciu
 from ordinal_rps.evaluate import Resamples, Scores, counts_of, predict, read_outs, score, tallies_of
+from ordinal_rps.images import read_annotated
 from ordinal_rps.posthoc import fitted
 from ordinal_rps.strategies import ORDINAL, SMOOTHED, STRATEGIES
 from ordinal_rps.train import Settings, device_of, train, variants
@@ -44,14 +46,14 @@ N_EQUAL = 200  # resamples where intervals are not read
 
 
 def read(path, layout, task=None, splits=None):
-    """The images of a data set, as mrcalib reads it."""
+    """The images of a data set."""
     if layout == "stack":
-        return io.read_image_stack(path, splits=dict(enumerate(splits)) if splits else None)
+        return read_image_stack(path, splits=dict(enumerate(splits)) if splits else None)
     if layout == "cocahis":
-        return list(io.read_cocahis(path))
+        return list(read_cocahis(path))
     if layout == "longciu":
-        return io.read_longciu(path, task or "any")
-    return list(io.read_annotated(io.scan_layout(path, layout, task=task)))
+        return read_longciu(path, task or "any")
+    return list(read_annotated(io.scan_layout(path, layout, task=task)))
 
 
 class Comparison:
@@ -150,9 +152,9 @@ def run(comparison, base, seeds, out, *, alpha=None, name=None):
         found = [comparison.on_test(s, resamples) for s in variants(settings, seed=range(seeds))]
         for key in found[0]:
             mean = means[strategy, *key] = Scores.mean([one[key] for one in found])
-            told = {"strategy": strategy, "readout": key[0], "posthoc": key[1]}
-            rows += [{**told, "seed": "mean", **row} for row in mean.rows()]
-            rows += [{**told, "seed": seed, **row} for seed, one in enumerate(found) for row in one[key].rows()]
+            labels = {"strategy": strategy, "readout": key[0], "posthoc": key[1]}
+            rows += [{**labels, "seed": "mean", **row} for row in mean.rows()]
+            rows += [{**labels, "seed": seed, **row} for seed, one in enumerate(found) for row in one[key].rows()]
         print(f"{strategy}: scored", flush=True)
     pd.DataFrame(rows).to_csv(out / "scores.csv", index=False, float_format="%.6g")
     differences(means).to_csv(out / "differences.csv", index=False, float_format="%.6g")

@@ -11,14 +11,14 @@ from scipy.ndimage import binary_dilation
 
 from mrcalib import Tally, tally
 from mrcalib.metrics import (
-    auc_metric,
-    brier_metric,
+    auc,
+    brier_score,
     count_readout,
     count_responses,
-    ece_metric,
-    majority_dice_metric,
-    rps_metric,
-    threshold_dice_metric,
+    majority_dice,
+    multirater_ece,
+    ranked_probability_score,
+    threshold_dice,
 )
 from mrcalib.resampling import bootstrap_counts, percentile_interval, weighted_means
 from mrcalib.responses import Responses
@@ -27,19 +27,19 @@ from ordinal_rps.data import channels_first
 N_BINS = 15  # of equal width: the paper does not say
 NEAR = 5  # pixels from the nearest mark of any rater
 POOLED = {
-    "mr_ece": ece_metric(n_bins=N_BINS),
-    "mr_ece_near": ece_metric(n_bins=N_BINS),
-    "brier": brier_metric(),
-    "auc": auc_metric(),
-    "auc_majority_ties_foreground": auc_metric(label="majority", tie="foreground"),
-    "auc_majority_ties_background": auc_metric(label="majority", tie="background"),
+    "mr_ece": multirater_ece.with_options(n_bins=N_BINS),
+    "mr_ece_near": multirater_ece.with_options(n_bins=N_BINS),
+    "brier": brier_score,
+    "auc": auc,
+    "auc_majority_ties_foreground": auc.with_options(target="majority", tie="foreground"),
+    "auc_majority_ties_background": auc.with_options(target="majority", tie="background"),
 }
 BY_PATIENT = {
-    "tdsc": threshold_dice_metric(),
-    "dice_ties_foreground": majority_dice_metric(tie="foreground"),
-    "dice_ties_background": majority_dice_metric(tie="background"),
+    "tdsc": threshold_dice,
+    "dice_ties_foreground": majority_dice.with_options(tie="foreground"),
+    "dice_ties_background": majority_dice.with_options(tie="background"),
 }
-RPS = rps_metric()  # norm "classes", as in the paper's loss
+RPS = ranked_probability_score  # norm "classes", as in the paper's loss
 
 
 @torch.inference_mode()
@@ -179,7 +179,7 @@ def score(images, tallies, resamples, *, transform=None, counts=None, distributi
     estimate, samples = {}, {}
     everyone = np.ones((1, len(tallies)))
     for name, metric in POOLED.items():
-        sums = np.stack([metric.statistics(r) for r in moved["near" if name.endswith("near") else "all"]])
+        sums = np.stack([metric.sums(r) for r in moved["near" if name.endswith("near") else "all"]])
         estimate[name] = metric.value(everyone @ sums)[0]
         samples[name] = metric.value(resamples.patients @ sums)
     for name, metric in BY_PATIENT.items():
@@ -196,10 +196,10 @@ def _rps_sums(images, counts, rows, moved, distribution):
     if counts is None:
         predicted = (r.count_probs if distribution is None else distribution(r.prob) for r in rows)
         parts = zip(moved, predicted, strict=True)
-        return np.stack([RPS.statistics(replace(r, count_probs=density)) for r, density in parts])
+        return np.stack([RPS.sums(replace(r, count_probs=density)) for r, density in parts])
     return np.stack(
         [
-            sum(RPS.statistics(count_responses(density, image.masks, class_axis=0)) for image, density in part)
+            sum(RPS.sums(count_responses(density, image.masks, class_axis=0)) for image, density in part)
             for part in by_group(images, counts)
         ]
     )
@@ -210,7 +210,7 @@ def _paper(images, probs, resamples):
     rows = [_pixels(image, p) for image, p in zip(images, probs, strict=True)]
     found = {}
     for name in ("mr_ece", "auc"):
-        sums = np.stack([POOLED[name].statistics(r) for r in rows])
+        sums = np.stack([POOLED[name].sums(r) for r in rows])
         found[name] = POOLED[name].value(resamples.paper @ sums)
     return found
 

@@ -1,6 +1,6 @@
-"""A name for all that a kernel's machine code is made of: equal names, equal code.
+"""A hash of everything that a kernel's machine code is made of: equal hashes mean equal code.
 
-Functions are taken as they are in memory, not as their files are now: a file may change after it was imported.
+Functions are described as they are in memory, not as their files are now: a file may change after it was imported.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ import numpy as np
 from numba.core import config
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, np.dtype)
-LIBRARIES = ("builtins", "math", "numba", "numpy", "llvmlite")  # their versions name what is theirs
-NO_CODE = re.compile("CUDA|CACHE|THREAD|COLOR|GDB|YAML")  # settings of Numba that do not bear on machine code
+LIBRARIES = ("builtins", "math", "numba", "numpy", "llvmlite")  # their functions are described by their versions
+NO_CODE = re.compile("CUDA|CACHE|THREAD|COLOR|GDB|YAML")  # settings of Numba that do not change machine code
 
 
 class UnnamedError(Exception):
@@ -25,17 +25,17 @@ class UnnamedError(Exception):
 
 
 def identity(dispatcher: Any, signature: Any, codegen: Any) -> str:
-    """Hash of the kernel, of the kernels it calls, of constants, argument types, versions, processor and settings.
+    """Hash of the kernel, the kernels that it calls, constants, argument types, versions, the processor and settings.
 
     Raises
     ------
     UnnamedError
         A global of the kernel is neither a constant nor a kernel nor NumPy's or Numba's.
     """
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in (*_machine(codegen), *map(repr, signature), *_of_dispatcher(dispatcher, {})):
-        told.update(f"{len(part)}:{part};".encode())
-    return told.hexdigest()
+        digest.update(f"{len(part)}:{part};".encode())
+    return digest.hexdigest()
 
 
 def _machine(codegen: Any) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _machine(codegen: Any) -> Iterator[str]:
 
 
 def _of_dispatcher(dispatcher: Any, known: dict[int, int]) -> Iterator[str]:
-    """A kernel and, once each, those it calls."""
+    """The parts of a kernel and of those that it calls, each once."""
     if id(dispatcher) in known:
         yield f"kernel {known[id(dispatcher)]}"
         return

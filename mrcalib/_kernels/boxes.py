@@ -1,6 +1,7 @@
 """Boxes: their overlaps, one-to-one matches, and groups of boxes of several models.
 
-A box of D dimensions is a row of its D lower and then its D upper bounds.
+A box of D dimensions is a row of D lower bounds and then D upper bounds. The overlap of two boxes is their intersection over
+union.
 """
 
 from typing import Any
@@ -9,12 +10,15 @@ import numpy as np
 
 from mrcalib._kernels._compile import kernel
 
-ALMOST_ONE = 1 - 1e-10  # two boxes that are equal but for rounding match at a threshold of 1
+ALMOST_ONE = 1 - 1e-10  # the largest threshold that is applied: boxes equal up to rounding match at a threshold of 1
 
 
 @kernel
 def overlap_of(a: Any, i: int, b: Any, j: int) -> float:
-    """Intersection over union of box ``i`` of ``a`` and box ``j`` of ``b``; rows are not taken out, which costs more."""
+    """Intersection over union of box ``i`` of ``a`` and box ``j`` of ``b``.
+
+    The boxes are passed by position: making a view of each row would cost more than the arithmetic.
+    """
     n_dims = a.shape[1] // 2
     shared = mine = theirs = 1.0
     for d in range(n_dims):
@@ -29,7 +33,7 @@ def overlap_of(a: Any, i: int, b: Any, j: int) -> float:
 
 @kernel
 def pairwise_overlap(a: Any, b: Any, out: Any) -> None:
-    """Intersection over union of every box of ``a`` with every box of ``b``, into ``out``."""
+    """Write the intersection over union of every box of ``a`` with every box of ``b`` to ``out``."""
     for i in range(a.shape[0]):
         for j in range(b.shape[0]):
             out[i, j] = overlap_of(a, i, b, j)
@@ -37,9 +41,10 @@ def pairwise_overlap(a: Any, b: Any, out: Any) -> None:
 
 @kernel
 def match_in_order(overlap: Any, order: Any, thresholds: Any, found: Any) -> None:
-    """Give each detection, in this order, the object it overlaps most of those left; -1 in ``found`` (T, n) for none.
+    """Match each detection, in this order, with the object that it overlaps most among those left; -1 for none.
 
-    Of objects that are overlapped equally the last is taken, as pycocotools does.
+    ``found`` is of shape (n_thresholds, n_detections). Among objects that are overlapped equally the last one is taken, as
+    pycocotools does: hence ``>=`` below.
     """
     n_objects = overlap.shape[1]
     taken = np.empty(n_objects, np.bool_)
@@ -59,7 +64,11 @@ def match_in_order(overlap: Any, order: Any, thresholds: Any, found: Any) -> Non
 
 @kernel
 def count_matches(overlap: Any, threshold: float) -> int:
-    """The largest number of pairs, each row and each column in one at most, that overlap this much."""
+    """The largest number of pairs that overlap at least this much, each row and each column in at most one pair.
+
+    Maximum bipartite matching by augmenting paths: a row without a partner is matched if a chain of rows can each move to
+    another column that overlaps enough. The chain is found by breadth-first search from that row.
+    """
     n, m = overlap.shape
     least = min(threshold, ALMOST_ONE)
     partner = np.empty(m, np.int64)  # row of each column
@@ -77,6 +86,7 @@ def count_matches(overlap: Any, threshold: float) -> int:
             row = queue[head]
             head += 1
             for column in range(m):
+                # Boxes that do not overlap never match, not even at a threshold of 0.
                 if came_from[column] < 0 and overlap[row, column] > 0 and overlap[row, column] >= least:
                     came_from[column] = row
                     if partner[column] < 0:
@@ -87,6 +97,7 @@ def count_matches(overlap: Any, threshold: float) -> int:
         if end < 0:
             continue
         n_pairs += 1
+        # Go back along the chain: each of its rows takes the column that it reached, and leaves its old one to the row before.
         while end >= 0:
             row = came_from[end]
             previous = -1
@@ -100,7 +111,7 @@ def count_matches(overlap: Any, threshold: float) -> int:
 
 @kernel
 def _first_from(values: Any, least: float) -> int:
-    """Position of the first of the ascending ``values`` that is not below ``least``; as NumPy's, but sooner compiled."""
+    """Position of the first of the ascending ``values`` that is not below ``least``; np.searchsorted takes long to compile."""
     first, end = 0, values.size
     while first < end:
         middle = (first + end) // 2
@@ -115,16 +126,19 @@ def _first_from(values: Any, least: float) -> int:
 def find_cliques(
     boxes: Any, model: Any, label: Any, threshold: float, by_start: Any, lowest: Any, highest: Any, group: Any
 ) -> tuple[int, int]:
-    """Put each box, in order, into the group all of whose boxes it overlaps; return the groups and the pairs looked at.
+    """Put each box, in order, into a group all of whose boxes it overlaps; return the number of groups and of pairs compared.
 
-    It joins the group with the highest smallest overlap, the first of equal ones, and no group that has a box of its model.
-    ``by_start`` lists boxes by their first lower bound; only those between ``lowest`` and ``highest`` can overlap enough.
+    Among such groups a box joins the one with the largest smallest overlap, the first of equal ones. It joins no group that
+    has a box of its own model or of another label; if there is none, it begins a group.
+
+    ``by_start`` lists boxes by their first lower bound. A box whose first lower bound lies outside ``lowest[i]`` to
+    ``highest[i]`` cannot overlap box i enough, so only those between are compared.
     """
     n = boxes.shape[0]
     size = np.empty(n, np.int64)
-    n_near = np.empty(n, np.int64)
-    smallest = np.empty(n, np.float64)
-    near = np.empty(n, np.int64)
+    n_near = np.empty(n, np.int64)  # for each group: its boxes that overlap the present box
+    smallest = np.empty(n, np.float64)  # for each group: the smallest of these overlaps
+    near = np.empty(n, np.int64)  # the groups that the present box touches
     starts = np.empty(n, np.float64)
     for k in range(n):
         size[k] = n_near[k] = 0
@@ -152,6 +166,7 @@ def find_cliques(
         best = -1
         for k in range(n_touched):
             g = near[k]
+            # The group counts only if all of its boxes overlap; a box of the same model was not counted, and so rules it out.
             if n_near[g] == size[g] and (
                 best < 0 or smallest[g] > smallest[best] or (smallest[g] == smallest[best] and g < best)
             ):
@@ -169,7 +184,10 @@ def find_cliques(
 def find_clusters(
     boxes: Any, model: Any, label: Any, weight: Any, threshold: float, n_models: int, exclusive: Any, group: Any
 ) -> int:
-    """Put each box, in order, into the group whose weighted mean box it overlaps most; return the number of groups."""
+    """Put each box, in order, into the group whose weighted mean box it overlaps most; return the number of groups.
+
+    The overlap must exceed ``threshold``, else the box begins a group. With ``exclusive``, a group takes one box of a model.
+    """
     n, n_bounds = boxes.shape
     centre = np.empty((n, n_bounds), np.float64)
     mass = np.empty(n, np.float64)

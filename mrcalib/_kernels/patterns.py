@@ -1,4 +1,4 @@
-"""Codes of vote patterns: packing and counting them, and writing each voxel the value of its code."""
+"""Vote patterns as codes: packing masks into codes, counting codes, and giving each voxel the value of its code."""
 
 from typing import Any
 
@@ -9,20 +9,24 @@ from mrcalib._kernels._compile import kernel
 
 @kernel
 def shift_in(mask: Any, codes: Any) -> Any:
-    """Shift each code up by a bit and put the mask's there; return the bitwise or of the mask.
+    """Shift each code up by one bit and put the mask's bit there; return the bitwise or of the mask.
 
-    One mask a call, so that it is compiled once and not for each number of raters.
+    There is one mask to a call: the kernel is compiled once, and not again for each number of raters.
     """
-    seen = np.uint8(0)
+    labels = np.uint8(0)
     for i in range(codes.size):
-        seen = np.uint8(seen | mask[i])  # else it would be widened to 64 bits, and the loop with it
+        labels = np.uint8(labels | mask[i])  # without the cast, Numba would widen it to 64 bits, and the loop with it
         codes[i] = codes[i] + codes[i] + mask[i]
-    return seen
+    return labels
 
 
 @kernel
 def count_codes(codes: Any, count: Any) -> None:
-    """Add to ``count`` how often each code occurs; runs of one code, of which volumes are made, are counted at a stroke."""
+    """Add to ``count`` how often each code occurs.
+
+    In a volume, long runs of voxels have the same code. Each run is added at once: adding voxel by voxel, every addition would
+    have to wait for the one before it, to the same place in memory.
+    """
     if codes.size == 0:
         return
     current = codes[0]
@@ -37,6 +41,6 @@ def count_codes(codes: Any, count: Any) -> None:
 
 @kernel
 def look_up(codes: Any, table: Any, out: Any) -> None:
-    """Put ``table[code]`` of each code into ``out``."""
+    """Put ``table[code]`` into ``out`` for each code."""
     for i in range(codes.size):
         out[i] = table[np.uint64(codes[i])]

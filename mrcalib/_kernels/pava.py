@@ -1,4 +1,8 @@
-"""Pool adjacent violators."""
+"""Isotonic regression by pooling adjacent violators.
+
+The fit is also the slope of the greatest convex minorant of the points (cumulated weight, cumulated response): the highest
+convex line that lies nowhere above them. That picture is what the exact fit reasons with (``calibrators/_isotonic.py``).
+"""
 
 from typing import Any
 
@@ -9,10 +13,10 @@ from mrcalib._kernels._compile import kernel
 
 @kernel
 def pool_adjacent_violators(response: Any, weight: Any, fitted: Any) -> int:
-    """Weighted least-squares non-decreasing fit of ``response`` into ``fitted``; return the number of blocks.
+    """Write the weighted least-squares non-decreasing fit of ``response`` to ``fitted``; return the number of blocks.
 
-    Invariant: blocks 0..top hold ascending means; a new value is a block of its own and is merged into the block before it
-    for as long as that one's mean is not smaller.
+    Blocks 0 to top have ascending means, always. Each new value begins as a block of its own, which is merged into the block
+    before it as long as that one's mean is not smaller. A value is merged once at most, so the time is linear.
     """
     n = response.size
     mean = np.empty(n, np.float64)
@@ -26,7 +30,8 @@ def pool_adjacent_violators(response: Any, weight: Any, fitted: Any) -> int:
         stop[top] = i + 1
         while top > 0 and mean[top - 1] >= mean[top]:
             total = mass[top - 1] + mass[top]
-            # From the heavier side: no digits of a rare response cancel, and equal means stay what they are.
+            # The new mean is computed as a step from the mean of the heavier block. So a rare response under a heavy
+            # background keeps its digits, and equal means stay exactly what they are.
             if mass[top - 1] >= mass[top]:
                 mean[top - 1] += (mean[top] - mean[top - 1]) * (mass[top] / total)
             else:

@@ -44,12 +44,15 @@ def find_voxels(x: Any, first_level: Any, codes: Any, ordinals: Any, places: Any
     seen = np.uint32(0)
     for i in range(raw.size):
         seen |= raw[i]
-    if seen == 0:  # a block of exact zeros
+    # A block of exact zeros, as there are many outside the body.
+    if seen == 0:
         return 0
-    folded = ordinals.view(np.float32)  # the same memory, first as min(p, 1 - p), then as ordinals
+    # The same memory holds min(p, 1 - p), then its bits, then ordinals: a block stays in the cache.
+    folded = ordinals.view(np.float32)
     for i in range(x.size):
         complement = one - x[i]
         folded[i] = (complement if complement < x[i] else x[i]) + zero  # -0 + 0 is 0, without a sign bit
+    # NaN and numbers outside [0, 1] have bits above those of 1/2 (their sign bit is set, or all bits of the exponent).
     for i in range(x.size):
         bits = ordinals[i]
         above = np.uint32(last - bits) if x[i] > half else bits
@@ -112,6 +115,7 @@ def count_cells(p: Any, masks: Any, answers: Any, first_level: Any, codes: Any, 
         for j in range(n):
             i = places[j]
             answered = np.int64(answers[start + i]) if answers.size else np.int64(len(masks))
+            # Whole numbers: the result depends neither on the order of the voxels nor on threads.
             row = table[found[j]]
             row[0] += answered
             row[1] += answered * np.int64(ordinals[i])
@@ -142,6 +146,7 @@ def gather_voxels(
             if answered == 0:
                 continue
             code = found[j]
+            # Cells at the ends of blocks are not gathered: of them only the first and the last probability matter.
             if code == GATHERED:
                 response = (answered << np.uint64(8)) | np.uint64(votes[i])
                 gathered[total] = (np.uint64(ordinals[i]) << np.uint64(16)) | response
@@ -165,7 +170,8 @@ def pool_gathered(gathered: Any, ends: Any, pool: Any, first: Any, last: Any, we
     Means are compared by cross-multiplication: no division rounds, and products of counts are exact below 2**53.
     """
     n = 0
-    bottom = 0  # the first group of the present cell: groups of different cells are not pooled
+    # The first group of the present cell: groups of different cells are not pooled.
+    bottom = 0
     cell = 0
     i = 0
     while i < gathered.size:
@@ -175,6 +181,7 @@ def pool_gathered(gathered: Any, ends: Any, pool: Any, first: Any, last: Any, we
             bottom = n
         answered = np.int64(0)
         marked = np.int64(0)
+        # All voxels of one probability are one group: ties are never split.
         while i < gathered.size and gathered[i] >> np.uint64(16) == ordinal:
             answered += np.int64((gathered[i] >> np.uint64(8)) & np.uint64(255))
             marked += np.int64(gathered[i] & np.uint64(255))

@@ -79,9 +79,11 @@ def _find_counters(
         # NaN stays NaN, and numbers outside [0, 1] become negative: their bits, read as whole numbers, exceed those of 1/2.
         complement = np.float32(1) - p[i]
         folded[i] = (complement if complement < p[i] else p[i]) + np.float32(0)  # -0 + 0 is 0, without a sign bit
+    # Without branches: min and max clamp the top bits to their range, and every choice below is between two numbers.
     for i in range(p.size):
         top = min(np.uint32(bits[i] >> shift), invalid_top)
-        above = np.uint32(max(top, tiny_top) - tiny_top)  # 0 for all of [0, 2**-32)
+        # 0 for all of [0, 2**-32), 1 for the first bin after it, and so on.
+        above = np.uint32(max(top, tiny_top) - tiny_top)
         upper = np.uint32(1) if p[i] > np.float32(0.5) else nothing
         counter = np.uint32(np.uint32(above + above) + np.uint32(upper + np.uint32(LANES)))
         counter = lane[i] if np.uint32(top | upper) == nothing else counter
@@ -100,9 +102,11 @@ def _add(
     for i in range(p.size):
         counter = np.uint64(counters[i])
         value = table[counter]
-        if value < blocked:  # nearly always: the branch is predicted
+        # Nearly always true, so that the processor predicts the branch.
+        if value < blocked:
             table[counter] = value + one_voxel + np.uint64(offsets[i])
             continue
+        # Seldom: the counter is blocked. Its sub-bins are few, and are tried one after the other.
         column = np.int64(votes[i]) * n_counters
         j = np.int64(first_sub_bin[np.int64(counters[i]) - column])
         if j < 0:
@@ -150,7 +154,8 @@ def count_voxels(
             anything = np.uint32(0)
             for i in range(x.size):
                 anything = np.uint32(anything | np.uint32(bits[i] | np.uint32(votes[i])))
-            if anything == np.uint32(0):  # outside the body whole blocks are exactly 0 and unmarked
+            # Outside the body whole blocks are exactly 0 and unmarked: one addition counts them all.
+            if anything == np.uint32(0):
                 table[0] += np.uint64(x.size) * one_voxel
                 continue
             _find_counters(
@@ -174,8 +179,32 @@ def unpack(table: Any, count_at: Any, bins: Any, sums: Any) -> None:
         column = table[votes * n_counters : (votes + 1) * n_counters]
         for counter in range(n_counters):
             value = column[counter]
+            # A blocked counter holds its highest bit and nothing else, and keeps it.
             if value == 0 or value >= blocked:
                 continue
             sums[0, bins[counter], votes] += np.int64(value >> np.uint64(count_at))
             sums[1, bins[counter], votes] += np.int64(value & low_bits)
             column[counter] = 0
+
+
+@kernel
+def add_by_rater(index: Any, present: Any, marked: Any, voxels: Any, offset_sum: Any, counts: Any) -> None:
+    """Add cells to ``counts[:, r, index]`` for each rater r: voxels answered and their offsets, voxels marked and theirs.
+
+    ``present`` and ``marked`` are bit masks, of which one rater a step is shifted out.
+    """
+    for i in range(index.size):
+        b = index[i]
+        answered, marks = present[i], marked[i]
+        n, offsets = np.float64(voxels[i]), np.float64(offset_sum[i])
+        r = 0
+        while answered != 0 and r < counts.shape[1]:
+            if answered & 1:
+                counts[0, r, b] += n
+                counts[1, r, b] += offsets
+                if marks & 1:
+                    counts[2, r, b] += n
+                    counts[3, r, b] += offsets
+            answered >>= 1
+            marks >>= 1
+            r += 1

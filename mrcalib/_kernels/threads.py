@@ -1,4 +1,4 @@
-"""Runs of voxels over threads: kernels release the GIL, and results do not depend on how many threads there are."""
+"""Dividing voxels among threads: kernels release the GIL, and no result depends on the number of threads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ WORTH_A_THREAD = 1 << 20
 
 
 def over_runs(work: Callable[[int, int], T], n_voxels: int, n_jobs: int | None = None) -> list[T]:
-    """``work(start, stop)`` for equal runs of voxels, one a thread, in order.
+    """The results of ``work(start, stop)`` for runs of voxels of equal length, one run for each thread, in order.
 
-    ``n_jobs`` None takes as many threads as there are processors, and no more than give each a million voxels; -1 takes as
-    many as there are processors.
+    Parameters
+    ----------
+    work : callable
+        Called with the first voxel of a run and the one after its last; must release the GIL to gain anything.
+    n_voxels : int
+        Number of voxels.
+    n_jobs : int, optional
+        Number of threads; -1 for the number of processors. By default the number of processors, but only as many threads as
+        have a million voxels each: starting a thread costs about as much as counting a tenth of that.
     """
     wanted = n_processors() if n_jobs is None or n_jobs < 0 else n_jobs
     n = min(wanted, n_voxels // WORTH_A_THREAD if n_jobs is None else n_voxels)

@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import re
+import shlex
 import sys
 import warnings
 from collections import Counter
@@ -91,10 +92,14 @@ def in_options(error: BaseException | str, actions: Iterable[argparse.Action] = 
             return flag if value in ("...", str(action.const)) else f"no {flag}"
         if value == "...":
             return flag
-        return f"{flag} {value.strip('(,)').replace(', ', ',')}"
+        return f"{flag} {shlex.quote(value.strip('(,)').replace(', ', ','))}"
 
-    text = re.sub(rf"\b(?:LoadOptions|Case)\(((?:\w+=(?:{_VALUE})(?:, )?)+)\)", r"\1", text).replace(" (LoadOptions)", "")
-    return argument.sub(flag_of, text).replace("with no --", "without --")
+    text = re.sub(rf"\b(?:LoadOptions|Case)\(((?:\w+=(?:{_VALUE})(?:, )?)+)\)", r"\1", text).replace(
+        " (LoadOptions)", ""
+    )
+    text = argument.sub(flag_of, text).replace("with no --", "without --")
+    # A message may say both: "pass expit(logits) (of files: --logits)". Here everything is read of files.
+    return re.sub(r"\bpass \S+ \(of files: ([^()]*)\)", r"give \1", text)
 
 
 # Tables -----------------------------------------------------------------------------------------------------------------

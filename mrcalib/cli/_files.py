@@ -148,16 +148,16 @@ def stem_of(path: Path, suffixes: Iterable[str] = (*SUFFIXES, ".mhd")) -> str:
 
 def files_of(case: Case | Annotations) -> list[Path]:
     """Return what a case is read from."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
-    sources = case.masks.values() if hasattr(case, "masks") else (*case.members, case.roi, case.coarse)
+    sources = (*case.members, case.roi, case.coarse) if hasattr(case, "probs") else case.masks.values()
     named = [Path(source) for source in sources if source is not None]  # type: ignore[arg-type]
     return named + [other for path in named if path.is_file() for other in companions(path)]
 
 
 def has_no_header(path: Path) -> bool:
     """Return whether a file holds voxels only, and does not say where they lie."""
-    from mrcalib.io.readers import companions
+    from mrcalib.io.formats import companions
 
     suffix = path.suffix.lower()
     return suffix in (".npy", ".png") or (suffix == ".npz" and path.is_file() and not companions(path))

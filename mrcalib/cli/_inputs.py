@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mrcalib.cli._cases import CaseCounter, each_case, note_recall
+from mrcalib.cli._cases import CaseCounter, note_recall
 from mrcalib.cli._console import Console, UsageError
-from mrcalib.cli._names import LAYOUTS
-from mrcalib.cli._options import spacing
+from mrcalib.cli._options import add_named, spacing
 from mrcalib.options import LoadOptions, add_options, options_from, reading_differences
 
 if TYPE_CHECKING:
@@ -122,7 +121,13 @@ def add_data(group: argparse._ActionsContainer, *, predictions: bool = True) -> 
         help="published data set as it was unpacked: raters' masks, images and vessels are found by its layout"
         + (", predictions by --probs" if predictions else ""),
     )
-    group.add_argument("--layout", choices=LAYOUTS, help="of the data set (default: recognised by its files)")
+    add_named(
+        group,
+        "--layout",
+        "layout",
+        "layout of the data set: %(names)s (default: recognised by its files)",
+        metavar="LAYOUT",
+    )
     group.add_argument(
         "--split", choices=("training", "validation", "testing"), help="of the data set (default: all that is there)"
     )
@@ -148,9 +153,7 @@ def add_spacing(group: argparse._ActionsContainer) -> None:
 
 def add_classes(parser: argparse._ActionsContainer, *, more: str = "") -> None:
     """Add the option that names several classes."""
-    parser.add_argument(
-        "--classes", type=classes, metavar="NAME=LABEL[:CHANNEL],...", help=_CLASSES_HELP + more
-    )
+    parser.add_argument("--classes", type=classes, metavar="NAME=LABEL[:CHANNEL],...", help=_CLASSES_HELP + more)
 
 
 def classes(text: str) -> tuple[tuple[str, int, int], ...]:
@@ -255,7 +258,9 @@ def check_data(args: argparse.Namespace) -> None:
         return
     others = [f"--{name.replace('_', '-')}" for name in _SAID_BY_LAYOUT if getattr(args, name, None)]
     if others:
-        _refuse(f"--data and {', '.join(others)} exclude each other: the layout of the data set says what these would say.")
+        _refuse(
+            f"--data and {', '.join(others)} exclude each other: the layout of the data set says what these would say."
+        )
 
 
 def scan_data(args: argparse.Namespace) -> LayoutFolder:
@@ -347,11 +352,13 @@ def tally(
     Parameters
     ----------
     cases : sequence of Case
+        All are read once.
     args : Namespace
-        With ``classes``, which are tallied each against the rest.
+        The options; ``classes`` are tallied each against the rest.
     checkpoints : Path or None
-        Where tallies are kept; those of classes in a folder each.
+        Where tallies are kept.
     grid : ProbabilityGrid, optional
+        Whose bins are counted.
     recalls : dict, optional
         Takes the recall of each case's region of interest.
 
@@ -363,61 +370,37 @@ def tally(
     """
     from mrcalib.scale import tally_cases
 
+    classes = classes_of(args)
+    for one in classes:
+        args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
     failures: dict[str, Exception] = {}
     recalls = {} if recalls is None else recalls
-    named = classes_of(args)
-    if named:
-        cases, failures = _usable_cases(cases, args)
-    cohorts = {}
-    for one in named or (None,):
-        if one is not None:
-            args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
-        changes = {} if one is None else {"foreground": (one.position,), "positive": (one.label,)}
-        counter = CaseCounter(args.console, len(cases))
-        cohorts["" if one is None else one.name] = tally_cases(
-            cases,
-            grid=grid,
-            options=load_options_of(args, **changes),
-            invalid=args.invalid,
-            n_jobs=args.jobs,
-            checkpoints=checkpoints if one is None or checkpoints is None else checkpoints / one.name,
-            failures=failures,
-            progress=counter,
-            recalls=recalls,
-            scheduler=args.workers,
-        )
-        counter.summarise()
+    counter = CaseCounter(args.console, len(cases))
+    found: Any = tally_cases(
+        cases,
+        grid=grid,
+        options=load_options_of(args),
+        classes=classes or None,
+        invalid=args.invalid,
+        n_jobs=args.jobs,
+        checkpoints=checkpoints,
+        failures=failures,
+        progress=counter,
+        recalls=recalls,
+        scheduler=args.workers,
+    )
+    counter.summarise()
     note_recall(recalls, args.console)
-    kept = {
-        name: cohort.subset([i for i, case in enumerate(cohort.ids) if case not in failures])
-        for name, cohort in cohorts.items()
-    }
-    return (kept if failures and named else cohorts), failures
+    return (found if classes else {"": found}), failures
 
 
-def _usable_cases(cases: Sequence[Case], args: argparse.Namespace) -> tuple[list[Case], dict[str, Exception]]:
-    """The cases whose channels are exclusive classes and whose masks hold no other label, and the errors of the others."""
-    from mrcalib.io import require_classes
-
-    named, options = classes_of(args), load_options_of(args)
-
-    def check(case: Case) -> tuple[None, str]:
-        require_classes(case, named, options)
-        return None, "checked"
-
-    good, failures = each_case(cases, check, console=args.console, jobs=args.jobs)
-    if not good:
-        first, error = next(iter(failures.items()))
-        msg = f"None of the {len(cases)} cases could be used. The first, {first!r}: {error}"
-        raise ValueError(msg)
-    return [case for case in cases if case.id in good], failures
-
-
-def record_reading(provenance: dict[str, Any], cases: Sequence[Case], args: argparse.Namespace) -> None:
-    """Enter into a calibrator's provenance how the maps of the cases were read."""
+def record_reading(provenance: dict[str, Any], cases: Sequence[Case], args: argparse.Namespace, name: str = "") -> None:
+    """Enter into a calibrator's provenance how the maps of the cases were read, for the class of this name."""
     from mrcalib.scale import reading_of
 
-    provenance["reading"] = reading_of(cases, load_options_of(args))
+    channels = {one.name: (one.position,) for one in classes_of(args)}
+    changes = {"foreground": channels[name]} if name else {}
+    provenance["reading"] = reading_of(cases, load_options_of(args, **changes))
 
 
 def warn_of_differences(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from mrcalib.cli._console import USAGE
 from mrcalib.options import Number, Numbers
+from mrcalib.registry import Registry
 
 __all__ = [
     "Parser",
@@ -17,12 +18,13 @@ __all__ = [
     "add_compression",
     "add_invalid",
     "add_jobs",
+    "add_named",
     "add_overwrite",
     "add_scheduler",
     "command",
     "count",
     "fraction",
-    "name_of",
+    "known_name",
     "positive",
     "spacing",
     "threads_for",
@@ -40,6 +42,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2."""
         self.exit(USAGE, f"{self.prog}: error: {message}\n{self.prog} --help shows the options, with examples.\n")
+
+    def format_help(self) -> str:
+        """Return the help; what an option may name, plugins included, is looked up only here, since that takes a second."""
+        for action in self._actions:
+            if isinstance(action, _Named):
+                action.describe()
+        return super().format_help()
 
 
 if TYPE_CHECKING:
@@ -198,18 +207,71 @@ def vessel_labels(text: str) -> dict[str, int]:
     return labels
 
 
-def name_of(what: str, names: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that finds one of ``names`` in any spelling, and refuses others with the nearest ones."""
-    from mrcalib.registry import Registry
+# Names that the library knows ---------------------------------------------------------------------------------------------
 
-    known: Registry[None] = Registry(what)
+Kind: TypeAlias = Literal["method", "metric", "protocol", "protocol of masks", "layout"]
+
+
+def _known(kind: Kind) -> tuple[Registry[Any], Sequence[str]]:
+    """The table of all names of a kind, and those that are taken if none is said."""
+    if kind == "method":
+        from mrcalib.calibrators import CALIBRATORS
+        from mrcalib.study import default_methods
+
+        return CALIBRATORS, [*default_methods()]
+    if kind == "metric":
+        from mrcalib.metrics import METRICS, default_metrics
+
+        return METRICS, [metric.name for metric in default_metrics()]
+    names: Sequence[str]
+    if kind == "layout":
+        from mrcalib.io.layouts.reading import LAYOUTS as names
+    else:
+        from mrcalib.protocols import PROTOCOLS, get_protocol
+
+        names = [name for name in PROTOCOLS if kind == "protocol" or not get_protocol(name).needs_classes]
+    table: Registry[Any] = Registry(kind)
     for name in names:
-        known.register(name, None)
+        table.register(name, None)
+    return table, names
 
-    def choose(text: str) -> str:
-        try:
-            return known.canonical(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
 
-    return choose
+def known_name(kind: Kind, text: str) -> str:
+    """Return the library's name for what a text names in any spelling; ArgumentTypeError, with the nearest, if none."""
+    try:
+        return _known(kind)[0].canonical(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+class _Named(argparse._StoreAction):
+    """An option that takes names; its help may hold %(names)s, %(usual)s and %(others)s."""
+
+    kind: Kind
+
+    def describe(self) -> None:
+        table, usual = _known(self.kind)
+        self.names = ", ".join(table.names())
+        self.usual = ", ".join(usual)
+        self.others = ", ".join(name for name in table.names() if name not in usual)
+
+
+def add_named(parser: argparse._ActionsContainer, flag: str, kind: Kind, help: str, **more: Any) -> None:
+    """Add an option whose values are names of a kind, in any spelling.
+
+    Parameters
+    ----------
+    parser : argparse parser or group
+        Where the option is added.
+    flag : str
+        Such as "--methods".
+    kind : str
+        What is named.
+    help : str
+        May hold %(names)s, %(usual)s and %(others)s: all names, those that are taken by default, and the others.
+    **more
+        As for ``add_argument``.
+    """
+    action = parser.add_argument(flag, action=_Named, type=lambda text: known_name(kind, text), help=help, **more)
+    assert isinstance(action, _Named)
+    action.kind = kind

@@ -41,7 +41,7 @@ from mrcalib.cli._inputs import (
 from mrcalib.cli._options import add_common, add_compression, add_jobs, add_overwrite, command, threads_for
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import OneVsRestCalibrator, VoteCalibrator
+    from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
     from mrcalib.cli._options import Subparsers
     from mrcalib.io import Case, ImageClass
 
@@ -142,14 +142,15 @@ def _add_several(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate each case."""
-    import mrcalib
+    from mrcalib.calibrators import OneVsRestCalibrator
+    from mrcalib.persistence import load
 
     console: Console = args.console
-    calibrator = mrcalib.load(args.calibrator)
+    calibrator = load(args.calibrator)
     cases = _cases(args)
     made_by = {"calibrator_sha256": hashlib.sha256(args.calibrator.read_bytes()).hexdigest()}
     make: Callable[[Product], None]
-    if isinstance(calibrator, mrcalib.OneVsRestCalibrator):
+    if isinstance(calibrator, OneVsRestCalibrator):
         refuse_with_classes(args)
         classes = _classes_of(args, calibrator)
         products = _products_of_classes(args, cases, [one.name for one in classes])
@@ -159,7 +160,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
         if given:
-            msg = f"{given[0]} needs a calibrator of several classes; {args.calibrator} is of one. Fit it with --classes."
+            msg = (
+                f"{given[0]} needs a calibrator of several classes; {args.calibrator} is of one. Fit it with --classes."
+            )
             raise UsageError(msg)
         products = _products(args, cases)
         make = partial(_make, args, calibrator)
@@ -310,9 +313,7 @@ def _make_unless_finished(
         reading = {"reading": load_options_of(args).to_dict(), "invalid": args.invalid}
         return {"inputs_sha256": inputs} | dict(made_by) | reading | kept
 
-    if finished(
-        product, lambda: made_of(product.case.fingerprint()), overwrite=args.overwrite, command="apply"
-    ):
+    if finished(product, lambda: made_of(product.case.fingerprint()), overwrite=args.overwrite, command="apply"):
         return "unchanged"
     earlier = images_in(read_sidecar(product.sidecar))
     with ThreadPoolExecutor(1) as beside:
@@ -325,7 +326,7 @@ def _make_unless_finished(
     return "calibrated"
 
 
-def _make(args: argparse.Namespace, calibrator: VoteCalibrator, product: Product) -> None:
+def _make(args: argparse.Namespace, calibrator: Calibrator, product: Product) -> None:
     from mrcalib.scale import apply_case
 
     apply_case(

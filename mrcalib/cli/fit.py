@@ -20,11 +20,10 @@ from mrcalib.cli._inputs import (
     load_options_of,
     tally,
 )
-from mrcalib.cli._names import METHODS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_scheduler, command, count, name_of
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_named, add_scheduler, command, count
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import OneVsRestCalibrator, VoteCalibrator
+    from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
     from mrcalib.cli._options import Subparsers
     from mrcalib.cohort import Cohort
     from mrcalib.io import Case
@@ -44,7 +43,7 @@ _EXAMPLES = """\
   # several organs of one multi-class segmenter: all channels in each probability file, all labels in each mask
   mrcalib fit --manifest organs.csv --classes pancreas=1,kidney=2,liver=3 -o organs.json
 """
-BEST, PLAIN = "case-adaptive", "MHR, cases equal"
+BEST, PLAIN = "case-adaptive", "MHR-equal"
 _AT = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
@@ -62,12 +61,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_reading(parser)
     method = parser.add_argument_group("what is fitted")
     add_classes(method, more=". All go into one file; with --tallies FOLDER each class's are in FOLDER/NAME")
-    method.add_argument(
+    add_named(
+        method,
         "--method",
-        type=name_of("method", METHODS),
+        "method",
+        f"one of %(names)s (default: {BEST}, which was best or tied on most metrics where methods were compared; {PLAIN} if "
+        "--binning or --n-bins is given)",
         metavar="METHOD",
-        help=f"(default: {BEST}, which was best or tied on most metrics where methods were compared; {PLAIN!r} if --binning or "
-        f"--n-bins is given) {'; '.join(METHODS)}",
     )
     method.add_argument(
         "--binning",
@@ -87,7 +87,7 @@ def add_parser(subparsers: Subparsers) -> None:
     method.add_argument(
         "--case-weight",
         choices=("voxels", "equal"),
-        help="how cases count: by their voxels, or equally (default: the method's own, voxels but for 'MHR, cases equal' "
+        help="how cases count: by their voxels, or equally (default: the method's own, voxels but for 'MHR-equal' "
         "and 'case-adaptive')",
     )
     add_invalid(method)
@@ -122,8 +122,8 @@ def run(args: argparse.Namespace) -> int:
     console: Console = args.console
     method = _unfitted(args, cases[0].rater_names)
     recalls: dict[str, RoiRecall] = {}
-    cohorts, failures = tally(cases, args, checkpoints=args.tallies, grid=method._grid(), recalls=recalls)
-    if method._rereads():
+    cohorts, failures = tally(cases, args, checkpoints=args.tallies, grid=method.needs.grid, recalls=recalls)
+    if method.needs.second_pass:
         console.note("reading the voxels again for this binning")
     good = [case for case in cases if case.id not in failures]
     calibrator = _fitted(method, good, cohorts, args)
@@ -144,11 +144,13 @@ def run(args: argparse.Namespace) -> int:
     return BAD_DATA if failures else OK
 
 
-def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> VoteCalibrator:
+def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> Calibrator:
     """The method with the options that were given; UsageError for one that it does not have."""
-    from mrcalib.study import default_methods
+    from mrcalib.calibrators import get_method
 
-    calibrator = default_methods(keep_zero=args.outside == "zero")[args.method]
+    calibrator = get_method(args.method)
+    if args.outside == "zero" and "keep_zero" in calibrator.get_params():
+        calibrator.set_params(keep_zero=True)
     rater = args.rater
     if rater is not None and rater not in raters:
         if not (rater.isdecimal() and int(rater) < len(raters)):
@@ -171,24 +173,24 @@ def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> VoteCalibrator
     return calibrator
 
 
-def _fitted(method: VoteCalibrator, cases: list[Case], cohorts: Mapping[str, Cohort], args: argparse.Namespace) -> Any:
+def _fitted(method: Calibrator, cases: list[Case], cohorts: Mapping[str, Cohort], args: argparse.Namespace) -> Any:
     """The method fitted to the only foreground, or to each class against the rest."""
     classes = {one.name: one for one in classes_of(args)}
     if not classes:
-        return method._fit_tallied(cases, cohorts[""], options=load_options_of(args))
+        return method.fit_tally(cohorts[""], cases=cases, options=load_options_of(args))
     from mrcalib.calibrators import OneVsRestCalibrator
 
     labels = {name: one.label for name, one in classes.items()}
 
-    def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
+    def fitted(calibrator: Calibrator, name: str) -> Calibrator:
         options = load_options_of(args, foreground=(classes[name].position,), positive=(classes[name].label,))
-        return calibrator._fit_tallied(cases, cohorts[name], options=options)
+        return calibrator.fit_tally(cohorts[name], cases=cases, options=options)
 
     channels = {name: one.position for name, one in classes.items()}
-    return OneVsRestCalibrator(method, labels)._fit_each(labels, fitted, channels)
+    return OneVsRestCalibrator(method, labels).fit_each(labels, fitted, channels)
 
 
-def _summary(calibrator: VoteCalibrator, method: str, n_cases: int) -> dict[str, Any]:
+def _summary(calibrator: Calibrator, method: str, n_cases: int) -> dict[str, Any]:
     import numpy as np
 
     return {
@@ -198,27 +200,21 @@ def _summary(calibrator: VoteCalibrator, method: str, n_cases: int) -> dict[str,
         "raters": calibrator.raters_,
         "n_voxels": calibrator.n_voxels_,
         "reachable": calibrator.reachable_,
-        "coefficients": {
-            name.rstrip("_"): value
-            for name, value in vars(calibrator).items()
-            if name.endswith("_") and isinstance(value, float) and name != "n_voxels_"
-        },
+        "coefficients": calibrator.coefficients_,
         "map": [{"p": p, "calibrated": float(q)} for p, q in zip(_AT, calibrator.map_(np.array(_AT)), strict=True)],
     }
 
 
-def _report(calibrator: VoteCalibrator, found: Mapping[str, Any], args: argparse.Namespace) -> None:
+def _report(calibrator: Calibrator, found: Mapping[str, Any], args: argparse.Namespace) -> None:
     console: Console = args.console
     parameters = ", ".join(f"{name}={value}" for name, value in found["parameters"].items())
     console.show(f"{args.method}: {type(calibrator).__name__}({parameters})")
-    console.show(
-        f"fitted to {found['n_cases']} cases, {len(found['raters'])} raters, {found['n_voxels']:,.0f} voxels"
-    )
+    console.show(f"fitted to {found['n_cases']} cases, {len(found['raters'])} raters, {found['n_voxels']:,.0f} voxels")
     for name, value in found["coefficients"].items():
         meaning = ", above 1: the segmenter was overconfident" if name == "temperature" and value > 1 else ""
         console.show(f"{name} {value:.4g}{meaning}")
     low, high = found["reachable"]
-    whose = "of a case of median volume; each case has its own map, " if calibrator._tells_cases_apart() else ""
+    whose = "of a case of median volume; each case has its own map, " if calibrator.needs.cases else ""
     console.show(f"calibrated probabilities {whose}lie between {low:.3g} and {high:.6g}\n")
     _show_maps({"calibrated": found}, args, "")
 
@@ -250,7 +246,7 @@ def _show_maps(found: Mapping[str, Mapping[str, Any]], args: argparse.Namespace,
     args.console.show(f"  mrcalib apply {args.output} new/*.nii.gz -o calibrated{how_to_apply}")
 
 
-def _draw(calibrators: Mapping[str, VoteCalibrator], path: Path) -> None:
+def _draw(calibrators: Mapping[str, Calibrator], path: Path) -> None:
     from mrcalib.plots import CalibrationMapDisplay
 
     CalibrationMapDisplay.from_calibrators(calibrators).plot().save(path)

@@ -33,11 +33,11 @@ from mrcalib.cli._options import (
     command,
     count,
     fraction,
-    name_of,
     positive,
     threads_for,
 )
 from mrcalib.options import LoadOptions, add_options
+from mrcalib.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,11 +149,20 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add_jobs(group)
 
 
+def _method(text: str) -> str:
+    """The method that a text names in any spelling."""
+    known: Registry[None] = Registry("method of fusion")
+    for name in _METHODS:
+        known.register(name, None)
+    try:
+        return known.canonical(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _add_method(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how they are fused")
-    group.add_argument(
-        "--method", type=name_of("method", tuple(_METHODS)), required=True, metavar="METHOD", help=", ".join(_METHODS)
-    )
+    group.add_argument("--method", type=_method, required=True, metavar="METHOD", help=", ".join(_METHODS))
     group.add_argument(
         "--threshold",
         type=fraction,
@@ -299,9 +308,7 @@ def _check_table(args: argparse.Namespace) -> None:
             raise UsageError(msg)
 
 
-def _make(
-    product: Product, parameters: Mapping[str, Any], args: argparse.Namespace
-) -> tuple[dict[str, Any], str]:
+def _make(product: Product, parameters: Mapping[str, Any], args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Fuse one case, unless it is there and made of the same; what the sidecar says, and what became of it."""
     case, target = product.case, product.images[""]
     made_of = {
@@ -315,7 +322,7 @@ def _make(
     before = finished(product, lambda: made_of, overwrite=args.overwrite, command="fuse")
     if before is not None:
         return before, "unchanged"
-    loaded = case.load(positive=args.positive, check_agreement=args.check_agreement)
+    loaded = case.load(positive=args.positive, check_agreement=args.check_agreement, rater_axis=args.rater_axis)
     fused, result = _fuse(loaded, args.method, dict(parameters))
     product.sidecar.unlink(missing_ok=True)
     _write(target, fused, loaded.geometry, args)
@@ -344,7 +351,12 @@ def _fuse(
     if method == "staple":
         estimate = fusion.staple(loaded.raters, **parameters)
         fused = estimate.probability
-        result = {"prior": estimate.prior, "n_voxels": estimate.n_voxels, "n_iter": estimate.n_iter, "converged": estimate.converged}
+        result = {
+            "prior": estimate.prior,
+            "n_voxels": estimate.n_voxels,
+            "n_iter": estimate.n_iter,
+            "converged": estimate.converged,
+        }
         result["raters"] = _by_rater(loaded, sensitivity=estimate.sensitivity, specificity=estimate.specificity)
     elif method == "simple":
         chosen = fusion.simple(loaded.raters, **parameters)

@@ -6,13 +6,10 @@ empty mask; NaN and masked entries are voxels that a rater did not answer. What 
 computed once for each of the few different vote patterns, not for each voxel.
 """
 
-from mrcalib.fusion._gaussian import soft_gaussian
-from mrcalib.fusion._majority import majority, median
-from mrcalib.fusion._random import random_rater
 from mrcalib.fusion._simple import SimpleResult, simple
-from mrcalib.fusion._soft import soft
+from mrcalib.fusion._smoothing import soft_gaussian, svls
 from mrcalib.fusion._staple import StapleResult, staple
-from mrcalib.fusion._svls import svls
+from mrcalib.fusion._votes import majority, median, random_rater, soft
 
 __all__ = [
     "SimpleResult",

@@ -1,8 +1,12 @@
-"""The door of the room, and the one pass over voxels: the different vote patterns, and which of them each voxel has."""
+"""The one pass over voxels that label fusion makes: which vote patterns there are, and which of them each voxel has.
+
+A vote pattern says of each rater whether the voxel was marked, and whether it was answered at all. Of R raters there are few
+different patterns beside the number of voxels, so what depends on votes alone is computed for each pattern and then looked up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.patterns import count_codes, look_up, shift_in
 from mrcalib._kernels.threads import over_runs
-from mrcalib.inputs import CHUNK, Order, Voxels, bit_masks
+from mrcalib.inputs import CHUNK, Order, Voxels, bit_masks, check_masks, check_roi
 
-__all__ = ["Raters", "VotePatterns", "find_patterns", "split_raters"]
+__all__ = ["Raters", "VotePatterns", "find_patterns"]
 
-Raters = ArrayLike | Sequence[ArrayLike | None]
-"""Masks of 0 and 1: a stack, or a list with None for a missing rater."""
+Raters = ArrayLike | Sequence[ArrayLike | None] | Mapping[str, ArrayLike | None]
+"""Masks of 0 and 1: a stack, or a list or dict with None for a missing rater."""
 
-MAX_RATERS = 30
 DENSE_BITS = 16  # up to here patterns are counted in a table of all possible ones
 
 
@@ -32,32 +35,34 @@ class VotePatterns:
         Who answered and who marked the voxel; a missing rater did neither.
     count : ndarray of shape (n_patterns,), int64
         Voxels of the pattern.
+    shape : tuple of int
+        Of a mask.
     """
 
     answered: NDArray[np.bool_]
     marked: NDArray[np.bool_]
     count: NDArray[np.int64]
     shape: tuple[int, ...]
-    _codes: NDArray[Any]
-    _keys: NDArray[np.int64]
+    _codes: NDArray[Any]  # of each voxel, flat in the order of memory
+    _keys: NDArray[np.int64]  # the code of each pattern
     _n_codes: int
     _order: Order
 
     @property
     def n_answers(self) -> NDArray[np.int64]:
-        """Of each pattern, how many raters answered."""
+        """How many raters answered, of each pattern."""
         answers: NDArray[np.int64] = self.answered.sum(axis=1, dtype=np.int64)
         return answers
 
     @property
     def n_votes(self) -> NDArray[np.int64]:
-        """Of each pattern, how many raters marked the voxel."""
+        """How many raters marked the voxel, of each pattern."""
         votes: NDArray[np.int64] = self.marked.sum(axis=1, dtype=np.int64)
         return votes
 
     @property
     def mean_vote(self) -> NDArray[np.float64]:
-        """Of each pattern, the fraction of those who answered; NaN where nobody did."""
+        """The fraction of those who answered, of each pattern; NaN where nobody did."""
         answers = self.n_answers
         return np.where(answers > 0, self.n_votes / np.maximum(answers, 1), np.nan)
 
@@ -71,99 +76,42 @@ class VotePatterns:
 
     def count_inside(self, roi: ArrayLike) -> NDArray[np.int64]:
         """Voxels of each pattern inside a region; ValueError unless it has the masks' shape and holds 0 and 1 only."""
-        inside = np.asarray(roi)
-        if inside.shape != self.shape:
-            msg = f"roi must have the shape of the masks, {self.shape}; got {inside.shape}."
-            raise ValueError(msg)
-        if inside.dtype != np.bool_ and not np.isin(np.unique(inside), (0, 1)).all():
-            msg = f"roi must hold 0 and 1 only; got {inside.dtype} values up to {inside.max():g}; pass roi > 0."
-            raise ValueError(msg)
-        chosen = self._codes[inside.ravel(order=self._order).astype(bool, copy=False)]
+        chosen = self._codes[check_roi(roi, self.shape, of="the masks").ravel(order=self._order)]
         return np.bincount(chosen, minlength=self._n_codes)[self._keys]
 
     def require_answers(self, what: str) -> None:
-        """ValueError if at some voxel no rater answered, where a mask has no value for that."""
-        silent = int(self.count[self.n_answers == 0].sum())
-        if silent:
+        """Raise ValueError if at some voxel no rater answered, where a mask has no value for that."""
+        unanswered = int(self.count[self.n_answers == 0].sum())
+        if unanswered:
             msg = (
-                f"At {silent} of {self.count.sum()} voxels no rater answered (NaN or masked), so there is no {what}; leave "
-                "them out of the masks, or take soft(raters), which is NaN there."
+                f"At {unanswered} of {self.count.sum()} voxels no rater answered (NaN or masked), so there is no {what}; "
+                "leave them out of the masks, or take soft(raters), which is NaN there."
             )
             raise ValueError(msg)
 
 
-def split_raters(raters: Raters, rater_axis: int = 0) -> list[NDArray[Any] | None]:
-    """The raters' masks, of one shape, from a stack or a list; None where a rater is missing.
-
-    Raises
-    ------
-    TypeError
-        If they are not masks.
-    ValueError
-        If shapes differ, there is no voxel, no rater annotated, or there are more than 30 raters.
-    """
-    masks: list[NDArray[Any] | None]
-    listed = isinstance(raters, list | tuple)
-    if listed and (rater_axis == 0 or any(mask is None for mask in raters)):  # type: ignore[union-attr]
-        masks = [None if mask is None else np.ma.asanyarray(mask) for mask in raters]  # type: ignore[union-attr]
-    else:
-        stack: Any = np.ma.asanyarray(raters)
-        if stack.ndim == 0:
-            msg = f"raters must be a stack or a list of masks; got {type(raters).__name__}."
-            raise TypeError(msg)
-        masks = list(np.moveaxis(stack, rater_axis, 0) if rater_axis else stack)
-    if len(masks) > MAX_RATERS:
-        hint = "Are raters last (rater_axis=-1), or is this one mask (pass [mask])?"
-        msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}. {hint}"
-        raise ValueError(msg)
-    here = [(index, mask) for index, mask in enumerate(masks) if mask is not None]
-    if not here:
-        found = f"all {len(masks)} are missing (None)" if masks else "there are none"
-        msg = f"At least one rater must have annotated; {found}."
-        raise ValueError(msg)
-    shape = here[0][1].shape
-    for index, mask in here:
-        if mask.shape != shape:
-            msg = f"All masks must have one shape; rater {here[0][0]} has {shape}, rater {index} has {mask.shape}."
-            raise ValueError(msg)
-        if mask.dtype.kind not in "bifu":
-            msg = f"raters must be masks of 0 and 1; rater {index} is an array of {mask.dtype}."
-            raise TypeError(msg)
-    if not shape or not here[0][1].size:
-        msg = f"Each mask must be an array of at least one voxel; got the shape {shape}. One mask alone is [mask]."
-        raise ValueError(msg)
-    return [None if mask is None else _plain(mask) for mask in masks]
-
-
-def find_patterns(masks: Sequence[NDArray[Any] | None], positive: int | Sequence[int] | None = None) -> VotePatterns:
-    """The vote patterns of masks that `split_raters` has checked; ValueError if they hold other values than 0 and 1."""
-    here = [index for index, mask in enumerate(masks) if mask is not None]
-    known = [mask for mask in masks if mask is not None]
-    order: Order = "F" if all(m.flags.f_contiguous and not m.flags.c_contiguous for m in known) else "C"
-    labels = _labels(positive)
-    voxels = _voxels(known, labels, order)
-    holes = any(_has_holes(mask) for mask in known)
-    n_bits = len(known) * (2 if holes else 1)
+def find_patterns(
+    raters: Raters, rater_axis: int | None = None, positive: int | Sequence[int] | None = None
+) -> VotePatterns:
+    """The vote patterns of masks; errors are those of `soft`."""
+    voxels, shape = check_masks(raters, rater_axis=rater_axis, positive=positive)
+    present = [rater for rater, mask in enumerate(voxels.masks) if mask is not None]
+    holes = any(_has_holes(mask) for mask in voxels.masks if mask is not None)
+    n_bits = len(present) * (2 if holes else 1)
     if n_bits <= DENSE_BITS:
-        codes, n_codes, keys, names, count = _find_dense(voxels, n_bits, holes=holes)
+        codes, n_codes, keys, names, count = _find_dense(voxels, present, holes=holes)
     else:
-        codes, n_codes, keys, names, count = _find_sparse(voxels, holes=holes)
-    n_raters = len(known)
+        codes, n_codes, keys, names, count = _find_sparse(voxels, present, holes=holes)
     bits = (names[:, None] >> np.arange(n_bits)) & 1 != 0
-    marked, answered = np.zeros((2, names.size, len(masks)), dtype=bool)
-    marked[:, here] = bits[:, :n_raters]
-    answered[:, here] = bits[:, n_raters:] if holes else True
-    return VotePatterns(answered, marked, count, known[0].shape, codes, keys, n_codes, order)
+    marked, answered = np.zeros((2, names.size, voxels.n_raters), dtype=bool)
+    marked[:, present] = bits[:, : len(present)]
+    answered[:, present] = bits[:, len(present) :] if holes else True
+    return VotePatterns(answered, marked, count, shape, codes, keys, n_codes, voxels.order)
 
 
-def _voxels(masks: Sequence[NDArray[Any]], positive: tuple[int, ...] | None, order: Order) -> Voxels:
-    flat: tuple[NDArray[Any], ...] = tuple(mask.ravel(order=order) for mask in masks)
-    nothing = np.broadcast_to(np.float32(0), flat[0].shape)  # there are no probabilities here
-    return Voxels(nothing, flat, positive, None, None, None, None, None, order)
-
-
-def _find_dense(voxels: Voxels, n_bits: int, *, holes: bool) -> tuple[Any, ...]:
-    """Codes that are the bits of who marked and, above them, of who answered."""
+def _find_dense(voxels: Voxels, present: Sequence[int], *, holes: bool) -> tuple[Any, ...]:
+    """Codes that are the bits of who marked and, above them, of who answered; counted in a table of all codes."""
+    n_bits = len(present) * (2 if holes else 1)
     codes = np.empty(voxels.n_voxels, np.uint8 if n_bits <= 8 else np.uint16)
 
     def work(start: int, stop: int) -> NDArray[np.int64]:
@@ -173,11 +121,10 @@ def _find_dense(voxels: Voxels, n_bits: int, *, holes: bool) -> tuple[Any, ...]:
             (chunk,) = voxels.chunks(begin, end)
             out = codes[begin:end]
             if holes:
-                present, marked = bit_masks(voxels, chunk)
-                out[:] = marked | present << voxels.n_raters
+                out[:] = _names(voxels, chunk, present, holes=True)
             else:
                 out[:] = 0
-                for rater in range(voxels.n_raters - 1, -1, -1):
+                for rater in reversed(present):
                     if shift_in(chunk.masks[rater], out) > 1:
                         voxels.refuse_labels(rater)
             count_codes(out, count)
@@ -188,15 +135,14 @@ def _find_dense(voxels: Voxels, n_bits: int, *, holes: bool) -> tuple[Any, ...]:
     return codes, count.size, keys, keys, count[keys]
 
 
-def _find_sparse(voxels: Voxels, *, holes: bool) -> tuple[Any, ...]:
-    """Codes that are numbers in the list of patterns found."""
+def _find_sparse(voxels: Voxels, present: Sequence[int], *, holes: bool) -> tuple[Any, ...]:
+    """Codes that are numbers in the list of patterns found, where a table of all possible ones would be too large."""
     codes = np.empty(voxels.n_voxels, np.uint32)
     found = []
     for start in range(0, voxels.n_voxels, CHUNK):
         (chunk,) = voxels.chunks(start, min(start + CHUNK, voxels.n_voxels))
-        present, marked = bit_masks(voxels, chunk)
         names, codes[start : start + CHUNK] = np.unique(
-            marked | present << voxels.n_raters if holes else marked, return_inverse=True
+            _names(voxels, chunk, present, holes=holes), return_inverse=True
         )
         found.append(names)
     names = np.unique(np.concatenate(found))
@@ -207,18 +153,20 @@ def _find_sparse(voxels: Voxels, *, holes: bool) -> tuple[Any, ...]:
     return codes, names.size, keys, names, np.bincount(codes, minlength=names.size)
 
 
-def _plain(mask: NDArray[Any]) -> NDArray[Any]:
-    """A masked array without masked entries as a plain one."""
-    return np.ma.getdata(mask) if np.ma.isMaskedArray(mask) and not np.ma.getmask(mask).any() else mask
+def _names(voxels: Voxels, chunk: Any, present: Sequence[int], *, holes: bool) -> NDArray[np.int64]:
+    """The pattern of each voxel as a number: a bit for each present rater who marked and, above, for each who answered."""
+    answered, marked = bit_masks(voxels, chunk)
+    if len(present) < voxels.n_raters:  # bits of missing raters are closed up
+        answered, marked = (_close_up(bits, present) for bits in (answered, marked))
+    return marked | answered << len(present) if holes else marked
+
+
+def _close_up(bits: NDArray[np.int64], present: Sequence[int]) -> NDArray[np.int64]:
+    packed = np.zeros_like(bits)
+    for place, rater in enumerate(present):
+        packed |= (bits >> rater & 1) << place
+    return packed
 
 
 def _has_holes(mask: NDArray[Any]) -> bool:
     return bool(np.ma.isMaskedArray(mask) or (mask.dtype.kind == "f" and np.isnan(mask).any()))
-
-
-def _labels(positive: int | Sequence[int] | None) -> tuple[int, ...] | None:
-    labels = None if positive is None else tuple(np.atleast_1d(positive).tolist())
-    if labels is not None and (not labels or not all(isinstance(label, int) and label != 0 for label in labels)):
-        msg = f"positive must be the whole-number labels that mark the structure, not 0; got {positive!r}."
-        raise ValueError(msg)
-    return labels

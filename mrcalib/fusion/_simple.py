@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.fusion._majority import Tie, check_tie
-from mrcalib.fusion._patterns import Raters, VotePatterns, find_patterns, split_raters
+from mrcalib.fusion._patterns import Raters, VotePatterns, find_patterns
+from mrcalib.fusion._votes import TIES, Tie
+from mrcalib.inputs import check_choice, check_count, check_number
 
 __all__ = ["SimpleResult", "simple"]
 
@@ -45,7 +46,7 @@ def simple(
     alpha: float = 1.0,
     min_raters: int | None = None,
     tie: Tie = "background",
-    rater_axis: int = 0,
+    rater_axis: int | None = None,
     positive: int | Sequence[int] | None = None,
 ) -> SimpleResult:
     """Selective and iterative method for performance level estimation [1]_.
@@ -90,14 +91,11 @@ def simple(
     >>> result.mask, result.selected
     (array([0, 1, 1, 1, 0, 0], dtype=uint8), array([ True,  True, False, False]))
     """
-    check_tie(tie)
-    if not alpha >= 0:
-        msg = f"alpha must be a number of at least 0; got {alpha!r}."
-        raise ValueError(msg)
-    if min_raters is not None and min_raters < 1:
-        msg = f"min_raters must be a whole number of at least 1; got {min_raters!r}."
-        raise ValueError(msg)
-    patterns = find_patterns(split_raters(raters, rater_axis), positive)
+    check_choice("tie", tie, TIES)
+    check_number("alpha", alpha, 0, finite=False)
+    if min_raters is not None:
+        check_count("min_raters", min_raters)
+    patterns = find_patterns(raters, rater_axis, positive)
     patterns.require_answers("consensus")
     selected: NDArray[np.bool_] = np.any(patterns.answered, axis=0, keepdims=False)
     fewest = max(2, (int(selected.sum()) + 1) // 2) if min_raters is None else min_raters

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.exceptions import warn_caller
-from mrcalib.fusion._patterns import Raters, VotePatterns, find_patterns, split_raters
+from mrcalib.fusion._patterns import Raters, VotePatterns, find_patterns
+from mrcalib.inputs import check_count, check_number, check_positive
 
 __all__ = ["StapleResult", "staple"]
 
@@ -55,7 +56,7 @@ def staple(
     confidence_weight: float = 1.0,
     max_iter: int = 10_000,
     tol: float = 1e-7,
-    rater_axis: int = 0,
+    rater_axis: int | None = None,
     positive: int | Sequence[int] | None = None,
 ) -> StapleResult:
     """Simultaneous truth and performance level estimation of a binary structure [1]_.
@@ -111,8 +112,12 @@ def staple(
     >>> result.sensitivity.round(3), result.n_voxels
     (array([1.   , 0.667, 0.667]), 6)
     """
-    _check_numbers(prior, confidence_weight, max_iter, tol)
-    patterns = find_patterns(split_raters(raters, rater_axis), positive)
+    if prior is not None:
+        check_number("prior", prior, 0, 1)
+    check_positive("confidence_weight", confidence_weight)
+    check_count("max_iter", max_iter)
+    check_number("tol", tol, 0)
+    patterns = find_patterns(raters, rater_axis, positive)
     weight = (patterns.count if roi is None else patterns.count_inside(roi)).astype(np.float64)
     answers = patterns.n_answers
     weight[answers == 0] = 0.0
@@ -195,15 +200,3 @@ def _sigmoid(x: FloatArray) -> FloatArray:
     with np.errstate(over="ignore"):
         value: FloatArray = 1 / (1 + np.exp(-x))
     return value
-
-
-def _check_numbers(prior: float | None, confidence_weight: float, max_iter: int, tol: float) -> None:
-    for name, value, good, wanted in (
-        ("prior", prior, prior is None or 0 <= prior <= 1, "a number in [0, 1], or None"),
-        ("confidence_weight", confidence_weight, 0 < confidence_weight < np.inf, "a positive number"),
-        ("max_iter", max_iter, max_iter >= 1, "a whole number of at least 1"),
-        ("tol", tol, 0 <= tol < np.inf, "a number of at least 0"),
-    ):
-        if not good:
-            msg = f"{name} must be {wanted}; got {value!r}."
-            raise ValueError(msg)

@@ -11,14 +11,14 @@ from mrcalib.inputs.arguments import (
     check_labels,
     check_n_bins,
     check_number,
+    check_positive,
     check_spacing,
     check_voxel_volume,
 )
-from mrcalib.inputs.arrays import as_array, check_probs
-from mrcalib.inputs.cases import InputCase, split_cases
+from mrcalib.inputs.arrays import TOLERANCE, as_array, check_probs, is_array, refuse_classes
+from mrcalib.inputs.cases import InputCase, case_items, split_cases
 from mrcalib.inputs.chunks import CHUNK, Chunk, Order, Voxels, bit_masks
 from mrcalib.inputs.classes import (
-    TOLERANCE,
     Classes,
     against_rest,
     named_classes,
@@ -27,9 +27,9 @@ from mrcalib.inputs.classes import (
     split_channels,
     split_labels,
 )
-from mrcalib.inputs.messages import of_case, refuse_labels, refuse_probs
-from mrcalib.inputs.raters import MAX_RATERS, split_raters
-from mrcalib.inputs.voxels import check_voxels, responses_by_chunk, voxel_responses
+from mrcalib.inputs.messages import ProbabilityRange, of_case, refuse_labels, refuse_probs
+from mrcalib.inputs.raters import MAX_RATERS, names_of_raters, split_missing, split_raters
+from mrcalib.inputs.voxels import check_masks, check_roi, check_voxels, responses_by_chunk, voxel_responses
 
 __all__ = [
     "CHUNK",
@@ -39,22 +39,30 @@ __all__ = [
     "Classes",
     "InputCase",
     "Order",
+    "ProbabilityRange",
     "Voxels",
     "against_rest",
     "as_array",
     "bit_masks",
+    "case_items",
     "check_choice",
     "check_count",
     "check_groups",
     "check_labels",
+    "check_masks",
     "check_n_bins",
     "check_number",
+    "check_positive",
     "check_probs",
+    "check_roi",
     "check_spacing",
     "check_voxel_volume",
     "check_voxels",
+    "is_array",
     "named_classes",
+    "names_of_raters",
     "of_case",
+    "refuse_classes",
     "refuse_labels",
     "refuse_probs",
     "require_exclusive",
@@ -63,6 +71,7 @@ __all__ = [
     "split_cases",
     "split_channels",
     "split_labels",
+    "split_missing",
     "split_raters",
     "voxel_responses",
 ]

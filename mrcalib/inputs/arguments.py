@@ -15,6 +15,7 @@ __all__ = [
     "check_labels",
     "check_n_bins",
     "check_number",
+    "check_positive",
     "check_spacing",
     "check_voxel_volume",
 ]
@@ -40,23 +41,35 @@ def check_n_bins(n_bins: object, minimum: int = 1) -> int:
     return check_count("n_bins", n_bins, minimum)
 
 
-def check_number(name: str, value: object, low: float, high: float) -> float:
-    """``value`` as a float; ValueError unless it is a number from ``low`` to ``high``, and no truth value.
+def check_number(name: str, value: object, low: float, high: float = np.inf, *, finite: bool = True) -> float:
+    """``value`` as a float; ValueError unless it is a number from ``low`` to ``high``, and finite if it must be.
 
     Examples
     --------
     >>> check_number("threshold", 1, 0, 1)
     1.0
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        found = None
-    else:
-        found = float(value)
-    if found is None or not low <= found <= high:  # not so for NaN either
-        where = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
+    numbers = _numbers([value])
+    found = np.nan if numbers is None else numbers[0]
+    if not low <= found <= high or (finite and np.isinf(found)):  # NaN is not within any bounds
+        where = f"of at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
         msg = f"{name} must be a number {where}; got {value!r}."
         raise ValueError(msg)
     return found
+
+
+def check_positive(name: str, value: object) -> float:
+    """``value`` as a float; ValueError unless it is a positive finite number, and no truth value."""
+    found = _numbers([value])
+    if found is None or not 0 < found[0] < np.inf:
+        msg = f"{name} must be a positive number; got {value!r}."
+        raise ValueError(msg)
+    return found[0]
+
+
+def check_voxel_volume(volume: object) -> float:
+    """The volume of a voxel as a float; ValueError unless it is a positive finite number."""
+    return check_positive("voxel_volume", volume)
 
 
 def check_labels(positive: Any, name: str = "positive") -> tuple[int, ...] | None:
@@ -114,24 +127,25 @@ def check_spacing(spacing: Any, n_axes: int | None = None, *, name: str = "spaci
     return edges
 
 
-def check_voxel_volume(volume: Any, name: str = "voxel_volume") -> float:
-    """The volume of a voxel as a float; ValueError unless it is a finite positive number."""
-    found = _numbers([volume])
-    if found is None or not 0 < found[0] < np.inf:
-        msg = f"{name} must be a positive, finite number; got {volume!r}."
-        raise ValueError(msg)
-    return found[0]
-
-
 def check_groups(groups: ArrayLike, name: str = "groups") -> NDArray[Any]:
-    """Labels of groups (cases, patients, sites) as an array; ValueError if one of them is missing (NaN, None or NaT)."""
+    """Labels of groups (cases, patients, sites) as an array; ValueError if one of them is missing.
+
+    Missing are None, NaN, NaT and masked entries: a patient whose number a table does not hold.
+
+    Examples
+    --------
+    >>> check_groups([3, 3, 5])
+    array([3, 3, 5])
+    """
     labels = np.ma.asanyarray(groups) if np.ma.isMaskedArray(groups) else np.asarray(groups)
-    missing = np.ma.getmaskarray(labels)
-    values = np.ma.getdata(labels)
-    if values.dtype.kind in "fcmM":
-        missing = missing | np.isnat(values) if values.dtype.kind in "mM" else missing | np.isnan(values)
-    elif values.dtype.kind == "O":
-        found = [value is None or str(value) in ("nan", "NaT", "<NA>") for value in values.flat]
+    missing, values = np.ma.getmaskarray(labels), np.ma.getdata(labels)
+    if values.dtype.kind in "fc":
+        missing = missing | np.isnan(values)
+    elif values.dtype.kind in "mM":
+        missing = missing | np.isnat(values)
+    elif values.dtype.kind == "O" or (values.dtype.kind in "US" and not hasattr(groups, "dtype")):
+        # NumPy turns the NaN of a list with words into the word "nan"
+        found = [_is_missing(value) for value in np.asarray(groups, dtype=object).flat]
         missing = missing | np.array(found, dtype=bool).reshape(values.shape)
     if missing.any():
         msg = (
@@ -140,6 +154,12 @@ def check_groups(groups: ArrayLike, name: str = "groups") -> NDArray[Any]:
         )
         raise ValueError(msg)
     return values
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # those of pandas
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:

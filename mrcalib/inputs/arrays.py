@@ -1,4 +1,4 @@
-"""From whatever holds numbers to a NumPy array, and the check of the kind of probabilities."""
+"""From whatever holds numbers to a NumPy array, and what an array of probabilities must be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.inputs.messages import of_case
 
-__all__ = ["as_array", "check_probs", "is_array", "voxel_shapes"]
+__all__ = ["TOLERANCE", "as_array", "check_probs", "is_array", "refuse_classes", "voxel_shapes"]
+
+TOLERANCE = 0.01
+"""How far the probabilities of exclusive classes may sum from 1: a softmax in half precision does."""
+
+_MAX_CLASSES = 256
+_LOOK = 16  # positions on each axis at which sums over classes are looked at first
 
 
 def as_array(values: Any) -> NDArray[Any]:
@@ -109,6 +115,51 @@ def check_probs(probs: ArrayLike, *, case: str | None = None) -> NDArray[Any]:
         msg = f"probs must be an array of floating-point probabilities; got {array.dtype}{of_case(case)}."
         raise TypeError(msg)
     return array
+
+
+def refuse_classes(probs: NDArray[Any], case: str | None = None) -> None:
+    """Raise ValueError if the first or last axis of ``probs`` counts exclusive classes: if it sums to 1 at every voxel.
+
+    So do the channels of a softmax and the columns of ``predict_proba``; an image does not, whatever it shows, unless it is
+    constant or has but two positions besides. Few voxels are looked at unless their sums are 1.
+
+    Examples
+    --------
+    >>> foreground = np.array([0.1, 0.9, 0.4, 0.2])
+    >>> refuse_classes(np.stack([1 - foreground, foreground]))
+    Traceback (most recent call last):
+    ...
+    ValueError: probs of shape (2, 4) hold 2 classes: they sum to 1 on axis 0. Pass the foreground's channel, such as ...
+    """
+    for axis in (0, -1) if probs.ndim > 1 else ():
+        if _sums_to_one(probs, axis):
+            channel = "probs[1]" if axis == 0 else "probs[..., 1]"
+            msg = (
+                f"probs of shape {probs.shape}{of_case(case)} hold {probs.shape[axis]} classes: they sum to 1 on axis {axis}. "
+                f"Pass the foreground's channel, such as {channel}; several classes are calibrated by OneVsRestCalibrator."
+            )
+            raise ValueError(msg)
+
+
+def _sums_to_one(probs: NDArray[Any], axis: int) -> bool:
+    n_classes = probs.shape[axis]
+    if not 2 <= n_classes <= _MAX_CLASSES or probs.size < 3 * n_classes:
+        return False
+    classes_first = np.moveaxis(probs, axis, 0)
+    places = classes_first.shape[1:]
+    middle = classes_first[(slice(None), *(length // 2 for length in places))]
+    if abs(float(middle.sum()) - 1) > TOLERANCE:  # not so where it is NaN
+        return False
+    some = classes_first[(slice(None), *(slice(None, None, max(1, length // _LOOK)) for length in places))]
+    if not _all_one(some) or np.nanmin(some) == np.nanmax(some):
+        return False
+    return _all_one(classes_first)
+
+
+def _all_one(classes_first: NDArray[Any]) -> bool:
+    total = classes_first.sum(axis=0, dtype=np.float64)
+    known = total[~np.isnan(total)]
+    return known.size >= 3 and bool((np.abs(known - 1) <= TOLERANCE).all())
 
 
 def voxel_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -33,6 +33,8 @@ class InputCase:
     group : str
         What resampling keeps together; the id by default.
     roi, sample_weight : array_like of shape S, or None
+    voxel_volume : float or None
+        Of a voxel, in mL; None where it is not known.
     """
 
     id: str
@@ -42,9 +44,10 @@ class InputCase:
     group: str
     roi: Any = None
     sample_weight: Any = None
+    voxel_volume: float | None = None
 
     def raters_of(self, names: Sequence[str]) -> list[Any]:
-        """The masks of these raters, None where this case does not have one of them."""
+        """The masks of the raters of these names, None where this case does not have one of them."""
         masks = self.raters if isinstance(self.raters, list) else [self.raters]
         known = dict(zip(self.rater_names, masks, strict=True))
         return [known.get(name) for name in names]
@@ -133,7 +136,9 @@ def split_cases(
                 msg = f"Case objects have their own raters and region; {name} must be left out."
                 raise ValueError(msg)
     labels = None if groups is None else _one_per_case("groups", groups, n)
-    named = None if labels is None else [str(label) for label in check_groups(_flat_objects(labels))]
+    if labels is not None:
+        check_groups(labels)
+    named = None if labels is None else [str(label) for label in labels]
     if all(whole):
         return [_of_case(item, None if named is None else named[i]) for i, item in enumerate(items)]
     if raters is None:
@@ -174,15 +179,15 @@ def _is_case(item: object) -> bool:
 
 
 def _is_pair(item: object) -> bool:
-    """Whether this is a pair (probs, raters) of arrays."""
-    return isinstance(item, tuple) and len(item) == 2 and is_array(item[0])
+    """Whether this is a pair (probs, raters), such as data loaders give."""
+    return isinstance(item, tuple | list) and len(item) == 2 and is_array(item[0])
 
 
 def _of_case(case: Any, group: str | None) -> InputCase:
     loaded = case.load() if hasattr(case, "load") else case
-    return InputCase(
-        loaded.id, loaded.probs, list(loaded.raters), tuple(loaded.rater_names), group or loaded.group, loaded.roi
-    )
+    masks, names = list(loaded.raters), tuple(loaded.rater_names)
+    volume = loaded.voxel_volume_ml
+    return InputCase(loaded.id, loaded.probs, masks, names, group or loaded.group, loaded.roi, voxel_volume=volume)
 
 
 def _one_per_case(name: str, values: Any, n: int) -> list[Any]:
@@ -196,10 +201,3 @@ def _one_per_case(name: str, values: Any, n: int) -> list[Any]:
         msg = f"probs is a list of {n} cases, so {name} must have one entry for each of them; got {got}."
         raise ValueError(msg)
     return listed
-
-
-def _flat_objects(labels: list[Any]) -> NDArray[Any]:
-    """Labels of any kind as one flat array."""
-    flat = np.empty(len(labels), dtype=object)
-    flat[:] = labels
-    return flat

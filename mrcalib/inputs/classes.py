@@ -8,11 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs.arrays import check_probs
-from mrcalib.inputs.raters import split_raters
+from mrcalib.inputs.arrays import TOLERANCE, check_probs, is_array
+from mrcalib.inputs.raters import is_list_of_masks, split_missing, split_raters
 
 __all__ = [
-    "TOLERANCE",
     "Classes",
     "against_rest",
     "named_classes",
@@ -24,9 +23,6 @@ __all__ = [
 
 Classes: TypeAlias = Mapping[str, int] | Sequence[int]
 """Labels of the foreground classes, by name or in a list; 0 is the background and is not named."""
-
-TOLERANCE = 0.01
-"""How far the probabilities of exclusive classes may sum from 1: a softmax in half precision does."""
 
 
 def named_classes(classes: Classes) -> dict[str, int]:
@@ -62,29 +58,22 @@ def named_classes(classes: Classes) -> dict[str, int]:
 
 
 def require_named(labels: NDArray[Any], classes: Mapping[str, int], name: str) -> None:
-    """Refuse a label map with labels that no class names; ``name`` begins the error.
-
-    Raises
-    ------
-    ValueError
-        Lists the labels, and the classes that there are.
-    """
-    values = labels.compressed() if isinstance(labels, np.ma.MaskedArray) else labels
-    values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    known = [0, *classes.values()]
-    if sum(int(np.count_nonzero(values == label)) for label in known) < values.size:
-        found = np.unique(values[~np.isin(values, known)])
+    """Raise ValueError for a label map with labels that no class names; ``name`` begins the error, which lists them."""
+    values, _ = split_missing(labels)  # what is missing counts as 0, the background
+    expected = [0, *classes.values()]
+    if sum(int(np.count_nonzero(values == label)) for label in expected) < values.size:
+        found = np.unique(values[~np.isin(values, expected)])
         listed = ", ".join(f"{label:g}" for label in found[:8].tolist()) + (", ..." if found.size > 8 else "")
-        told = ", ".join(f"{class_name}={label}" for class_name, label in classes.items())
+        named = ", ".join(f"{class_name}={label}" for class_name, label in classes.items())
         msg = (
-            f"{name} holds {listed}, which no class names (0 is the background; classes: {told}). "
+            f"{name} holds {listed}, which no class names (0 is the background; classes: {named}). "
             "Name every label among the classes, or set it to 0 if it is background."
         )
         raise ValueError(msg)
 
 
 def against_rest(labels: NDArray[Any], label: int) -> NDArray[Any]:
-    """One rater's votes for a class: 1 at its label, else 0; what is NaN or masked stays so.
+    """One rater's votes for a class: 1 at its label, else 0; what is NaN or masked stays missing.
 
     Examples
     --------
@@ -115,7 +104,7 @@ def split_channels(
     class_axis : {0, -1}, optional
         Axis of the classes where both would do.
     labels : array_like or sequence, optional
-        The raters' label maps, whose shape tells S.
+        The raters' label maps, which have the shape S.
 
     Raises
     ------
@@ -128,6 +117,7 @@ def split_channels(
         msg = "probs of several classes must be a plain array; leave voxels out with roi= instead of a mask."
         raise TypeError(msg)
     array = check_probs(probs)
+    labels = list(labels.values()) if isinstance(labels, Mapping) else labels
     if class_axis not in (None, 0, -1):
         msg = f"class_axis must be 0 (classes first), -1 (classes last) or None (found by shape); got {class_axis!r}."
         raise ValueError(msg)
@@ -140,7 +130,7 @@ def split_channels(
         and (labels is None or _has_shape(labels, shape))
     ]
     if len(fitting) == 2:
-        msg = f"probs of shape {array.shape} may have the classes first or last; say which by class_axis=0 or class_axis=-1."
+        msg = f"probs of shape {array.shape} may have the classes first or last; pass class_axis=0 or class_axis=-1."
         raise ValueError(msg)
     if not fitting:
         count = "the classes" if n_channels is None else f"{n_channels} channels"
@@ -156,32 +146,27 @@ def split_channels(
 
 def _has_shape(labels: Any, shape: tuple[int, ...]) -> bool:
     """Whether ``labels`` may be one label map of this shape, a stack of them, or a list with None."""
-    if _is_list_of_maps(labels) and any(one is None or np.shape(one) == shape for one in labels):
-        return all(one is None or np.shape(one) == shape for one in labels)
+    if is_list_of_masks(labels, shape):
+        return all(one is None or _shape(one) == shape for one in labels)
     stored = _stored_shape(labels)
     return shape in (stored, stored[1:], stored[:-1])
 
 
-def _is_list_of_maps(labels: Any) -> bool:
-    return isinstance(labels, list | tuple) and any(one is None or np.ndim(one) for one in labels)
-
-
 def _stored_shape(labels: Any) -> tuple[int, ...]:
-    """The shape of a stack, not stacking it."""
-    if _is_list_of_maps(labels):
-        return (len(labels), *next((np.shape(one) for one in labels if one is not None), ()))
-    return np.shape(labels)
+    """The shape of all label maps together; a list of them is not stacked for that."""
+    if isinstance(labels, list | tuple):
+        return (len(labels), *next((_shape(one) for one in labels if one is not None), ()))
+    return _shape(labels)
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    return tuple(values.shape) if is_array(values) else np.shape(values)
 
 
 def require_exclusive(channels: Sequence[NDArray[Any]], *, background: bool, roi: ArrayLike | None = None) -> None:
-    """Refuse channels that are not exclusive classes: with background they sum to 1, without to no more; within 1 %.
+    """Raise ValueError for channels that are not exclusive classes: with background they sum to 1, without to no more.
 
-    NaN is left to those who read the values.
-
-    Raises
-    ------
-    ValueError
-        Says at how many voxels, and one sum.
+    Sums may be off by `TOLERANCE`. NaN is refused where values are read. The error says at how many voxels sums are wrong.
     """
     total = np.zeros_like(channels[0], dtype=np.float64)
     for channel in channels:
@@ -191,7 +176,7 @@ def require_exclusive(channels: Sequence[NDArray[Any]], *, background: bool, roi
     beyond = total - 1.0
     wrong = (np.abs(beyond) if background else beyond) > TOLERANCE
     if wrong.any():
-        hint = "; if there is no background among them, say background=False" if background else ""
+        hint = "; if there is no background among them, pass background=False" if background else ""
         msg = (
             f"The {len(channels)} channels sum to {'other than' if background else 'more than'} 1 at "
             f"{np.count_nonzero(wrong):,} of {total.size:,} voxels ({total[wrong][0]:.4g} at the first): they are not "
@@ -208,9 +193,9 @@ def split_labels(
 
     Parameters
     ----------
-    labels : array_like or sequence
-        Whole-number labels: raters first ``(R, *S)`` or last ``(*S, R)``, a list with None for a missing rater, or one map
-        of shape S. NaN and masked entries are voxels that the rater did not answer.
+    labels : array_like, sequence or mapping
+        Whole-number labels: raters first ``(R, *S)`` or last ``(*S, R)``, a list or dict with None for a missing rater, or one
+        map of shape S. NaN and masked entries are voxels that the rater did not answer.
     image : ndarray of shape S, float
         A channel.
     classes : mapping of str to int

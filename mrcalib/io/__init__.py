@@ -1,46 +1,44 @@
-"""Cases and their files: geometry, formats, manifests. Knows nothing of tallies, bins or calibrators.
+"""Cases and their files: geometry, formats, manifests. This package knows nothing of tallies, bins or calibrators.
 
 Voxels are in ``(x, y, z)`` order and the world is RAS+ mm throughout; nothing is resampled. nibabel and SimpleITK are
 imported when a file needs them.
 """
 
 from mrcalib._files import atomic_write
-from mrcalib.io.annotations import Annotations, LoadedAnnotations
-from mrcalib.io.case import Case
-from mrcalib.io.classes import ImageClass, LoadedClasses, load_classes, require_classes
+from mrcalib.io.case import Annotations, Case
+from mrcalib.io.classes import ImageClass
+from mrcalib.io.formats import FORMATS, ImageFormat, register_format
 from mrcalib.io.geometry import Geometry
 from mrcalib.io.grand_challenge import write_metrics_json
+from mrcalib.io.image import Image, Volume
 from mrcalib.io.layouts import (
-    AnnotatedImage,
     Defect,
     LayoutCase,
     LayoutFolder,
     LayoutInfo,
     layout_info,
-    read_annotated,
-    read_cocahis,
-    read_image_folder,
-    read_image_stack,
     read_layout,
-    read_longciu,
     recognise_layout,
     scan_layout,
 )
-from mrcalib.io.loaded import LoadedCase, LoadOptions
+from mrcalib.io.loaded import LoadedAnnotations, LoadedCase, LoadedClasses, load_classes, require_classes
 from mrcalib.io.manifest import read_annotations, read_manifest, write_manifest
 from mrcalib.io.patterns import discover, discover_annotations
 from mrcalib.io.readers import read_labels, read_probability, read_volume
 from mrcalib.io.slabs import OpenCase, Slab
-from mrcalib.io.volume import Source, Volume
+from mrcalib.io.sources import Source
 from mrcalib.io.writers import write_labels, write_probability, write_slabs
+from mrcalib.options import LoadOptions
 
 __all__ = [
-    "AnnotatedImage",
+    "FORMATS",
     "Annotations",
     "Case",
     "Defect",
     "Geometry",
+    "Image",
     "ImageClass",
+    "ImageFormat",
     "LayoutCase",
     "LayoutFolder",
     "LayoutInfo",
@@ -57,18 +55,14 @@ __all__ = [
     "discover_annotations",
     "layout_info",
     "load_classes",
-    "read_annotated",
     "read_annotations",
-    "read_cocahis",
-    "read_image_folder",
-    "read_image_stack",
     "read_labels",
     "read_layout",
-    "read_longciu",
     "read_manifest",
     "read_probability",
     "read_volume",
     "recognise_layout",
+    "register_format",
     "require_classes",
     "scan_layout",
     "write_labels",

@@ -3,15 +3,17 @@
 Affines map voxel indices ``(x, y, z)`` to RAS+ millimetres, as nibabel does. Nothing here reads a file or resamples.
 """
 
+import warnings
 from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
 
-__all__ = ["Geometry", "require_match"]
+__all__ = ["CommonGrid", "Geometry", "require_match"]
 
 TOLERANCE = 0.01
 """Largest displacement of a corner that still counts as the same place, as a fraction of the smallest voxel edge."""
@@ -121,6 +123,65 @@ class Geometry:
         if not resized:
             words += _shift_in_words(_centre(other) - _centre(self), TOLERANCE * min(self.spacing))
         return ", ".join(words) or f"less than {TOLERANCE:.0%} of a voxel apart"
+
+
+class _Placed(Protocol):
+    """What has a shape and may have a geometry."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def geometry(self) -> Geometry | None: ...
+
+
+class CommonGrid:
+    """The voxel grid of a case: the shape of its first image, and the geometry of its first image with a header.
+
+    Parameters
+    ----------
+    case_id : str
+        Named in errors.
+    """
+
+    def __init__(self, case_id: str) -> None:
+        self._case_id = case_id
+        self.shape: tuple[int, ...] | None = None
+        self.geometry: Geometry | None = None
+        self._shape_of = self._geometry_of = ""
+
+    def add(self, image: _Placed, what: str, *, by_index: bool = False) -> None:
+        """Take the first image as the reference, and check that any other lies on its voxels.
+
+        Parameters
+        ----------
+        image : Image
+            What is checked.
+        what : str
+            What it is, for errors.
+        by_index : bool
+            Whether its header is known to be wrong: its voxels are taken as they lie, with a warning where it differs.
+
+        Raises
+        ------
+        GeometryError
+            If it has another shape, or lies elsewhere.
+        """
+        name = f"{what} of case {self._case_id!r}"
+        if self.shape is None:
+            self.shape, self._shape_of = image.shape, what
+        require_shape(image.shape, name, self.shape, self._shape_of)
+        if image.geometry is None or (by_index and self.geometry is None):
+            return
+        if self.geometry is None:
+            self.geometry, self._geometry_of = image.geometry, what
+        try:
+            require_match(image.geometry, name, self.geometry, self._geometry_of)
+        except GeometryError:
+            if not by_index:
+                raise
+            difference = self.geometry.describe_difference(image.geometry)
+            msg = f"The header of {name} is known to be wrong and is ignored ({difference}); its voxels are taken by index."
+            warnings.warn(msg, UserWarning, stacklevel=2)
 
 
 def require_match(geometry: Geometry, name: str, reference: Geometry, reference_name: str) -> None:

@@ -1,17 +1,28 @@
-"""A case in memory, and the choices made on the way there."""
+"""Cases in memory: each is the one slab that is the whole case, with all that was checked on the way."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from mrcalib.io.classes import ImageClass
 from mrcalib.io.geometry import Geometry
-from mrcalib.options import LoadOptions
+from mrcalib.io.slabs import OpenCase, Slab, open_case
+from mrcalib.io.sources import Sources
+from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
-__all__ = ["DEFAULT_OPTIONS", "LoadOptions", "LoadedCase"]
-
-DEFAULT_OPTIONS = LoadOptions()
+__all__ = [
+    "LoadedAnnotations",
+    "LoadedCase",
+    "LoadedClasses",
+    "load_annotations",
+    "load_case",
+    "load_classes",
+    "require_classes",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,3 +93,151 @@ class LoadedCase:
         if self.region is not None and self.roi is None:
             calibrated = np.where(self.region, calibrated, calibrated.dtype.type(0))
         return calibrated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedAnnotations:
+    """The masks of a case in memory, on one voxel grid.
+
+    Attributes
+    ----------
+    id : str
+    raters : tuple of (ndarray of shape S, uint8) or None
+        Votes 0 or 1; None is a missing rater, an empty mask is not.
+    rater_names : tuple of str
+        In the order of `raters`.
+    geometry : Geometry or None
+        None if no mask has a header.
+    spacing : tuple of float or None
+        Voxel edges in mm, from the header or from `Annotations.spacing`.
+    """
+
+    id: str
+    raters: tuple[npt.NDArray[np.uint8] | None, ...]
+    rater_names: tuple[str, ...]
+    geometry: Geometry | None
+    spacing: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedClasses:
+    """A case with several classes in memory, on one voxel grid.
+
+    Parameters
+    ----------
+    classes : tuple of ImageClass
+        In the order of ``probs``.
+    probs : ndarray of shape (n_classes, *S), float
+        Each class's probability, pooled by itself; the background is not among them.
+    labels : tuple of (ndarray of shape S, int) or None
+        The raters' label maps; None is a missing rater.
+    case : LoadedCase
+        The rest of it, and the first class against the rest.
+    """
+
+    classes: tuple[ImageClass, ...]
+    probs: npt.NDArray[np.floating]
+    labels: tuple[npt.NDArray[np.integer] | None, ...]
+    case: LoadedCase
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Where the voxels lie."""
+        return self.case.geometry
+
+
+def load_case(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedCase:
+    """A case in memory; see `Case.load`."""
+    with open_case(case, options) as opened:
+        return _loaded(opened, opened.whole())
+
+
+def load_annotations(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedAnnotations:
+    """The masks of a case in memory; see `Annotations.load`."""
+    with open_case(case, options) as opened:
+        votes = tuple(None if mask is None else mask[0] for mask in opened.whole().raters)
+        return LoadedAnnotations(case.id, votes, opened.rater_names, opened.geometry, opened.spacing)
+
+
+def load_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> LoadedClasses:
+    """All classes of a case in memory, read in one pass; each is what reading it against the rest alone gives.
+
+    Parameters
+    ----------
+    case : Case
+        Its probabilities have a channel for each class. Logits (``values="logits"``) are taken as those of a softmax.
+    classes : sequence of ImageClass
+        Label and channel of each; with different names, labels and channels.
+    options : LoadOptions
+        As for `Case.load`; ``foreground`` and ``positive`` are set for each class.
+
+    Returns
+    -------
+    LoadedClasses
+
+    Raises
+    ------
+    FileNotFoundError, GeometryError
+        As `Case.load`.
+    ValueError
+        As `Case.load`; if probabilities have no channels, too few, or ones that do not sum to 1; if a mask holds a label that
+        no class names; if two classes share a name, a label or a channel; or if ``merge="max"`` says that the channels are
+        regions.
+    """
+    with open_case(case, options, classes=classes) as opened:
+        slab = opened.whole()
+        labels = tuple(None if votes is None else _labels(votes, classes) for votes in slab.raters)
+        return LoadedClasses(tuple(classes), slab.probs, labels, _loaded(opened, slab))
+
+
+def load_each_class(
+    case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS
+) -> list[LoadedCase]:
+    """Each class of a case against the rest, in memory, from one reading; as `load_classes`."""
+    with open_case(case, options, classes=classes) as opened:
+        slab = opened.whole()
+        return [_loaded(opened, slab, place) for place in range(len(classes))]
+
+
+def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> None:
+    """Read a case slab by slab to refuse what `load_classes` refuses, but for raters who do not agree.
+
+    Parameters
+    ----------
+    case, classes, options
+        As for `load_classes`.
+
+    Raises
+    ------
+    FileNotFoundError, GeometryError, ValueError
+        As `load_classes`.
+    """
+    with open_case(case, options, classes=classes) as opened:
+        for _ in opened.slabs(overlaps=False):
+            pass
+
+
+def _labels(votes: npt.NDArray[np.uint8], classes: Sequence[ImageClass]) -> npt.NDArray[np.integer]:
+    """The label map that the votes for each class were made of."""
+    total = votes[0].astype(np.int32) * classes[0].label
+    for one, mask in zip(classes[1:], votes[1:], strict=True):
+        np.add(total, mask.astype(np.int32) * one.label, out=total)
+    return total
+
+
+def _loaded(opened: OpenCase, slab: Slab, place: int = 0) -> LoadedCase:
+    return LoadedCase(
+        id=opened.id,
+        group=opened.group,
+        probs=slab.probs[place],
+        raters=tuple(None if mask is None else mask[place] for mask in slab.raters),
+        rater_names=opened.rater_names,
+        roi=slab.roi,
+        geometry=opened.geometry,
+        voxel_volume_ml=opened.voxel_volume_ml,
+        vessels=slab.vessels,
+        spacing=opened.spacing,
+        region=slab.region,
+        roi_recall=opened.roi_recall,
+        rater_recalls=opened.rater_recalls,
+    )

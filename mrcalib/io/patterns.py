@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from mrcalib.io.annotations import Annotations
-from mrcalib.io.case import Case
+from mrcalib.io.case import Annotations, Case
 
 __all__ = ["discover", "discover_annotations", "find_by_case", "natural", "some_of"]
 

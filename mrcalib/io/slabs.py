@@ -1,4 +1,4 @@
-"""A case read slab by slab: what `Case.load` gives and checks, without a whole volume in memory."""
+"""A case, opened: read slab by slab in bounded memory, or whole as one slab, by one code and with one set of checks."""
 
 from __future__ import annotations
 
@@ -9,37 +9,23 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mrcalib.exceptions import GeometryError
 from mrcalib.io.agreement import Overlaps, all_agree, require_agreement
-from mrcalib.io.fingerprint import fingerprint
-from mrcalib.io.geometry import Geometry
-from mrcalib.io.loaded import LoadOptions
-from mrcalib.io.loading import (
-    Frame,
-    coarse_of,
-    from_array,
-    in_case,
-    labels_of,
-    name_of,
-    require_weights,
-    role_of,
-    spacing_of,
-    voxel_volume_ml_of,
-)
-from mrcalib.io.parts import Labels, Part, Probabilities, Votes, bounding_box, box_of
-from mrcalib.io.png import refuse_beside_header
-from mrcalib.io.pooling import pool
-from mrcalib.io.readers import open_stored, read_probability, warn_of_steps
-from mrcalib.io.region import region_of
-from mrcalib.io.stored import Box, Order, StoredVoxels
-from mrcalib.io.volume import Source, Volume
-
-if TYPE_CHECKING:
-    from mrcalib.io.case import Case
+from mrcalib.io.classes import ImageClass, check_classes
+from mrcalib.io.geometry import TOLERANCE, CommonGrid, Geometry
+from mrcalib.io.image import Box, Image, Order, in_memory, whole_box
+from mrcalib.io.masks import single_channel
+from mrcalib.io.parts import LabelPart, MemberPart, Part, VotePart, bounding_box, box_of, open_masks, open_source
+from mrcalib.io.probabilities import foreground_of, pool
+from mrcalib.io.region import Recall, region_of
+from mrcalib.io.sources import Source, Sources, fingerprint, in_case, is_path, name_of, refuse_beside_header
+from mrcalib.options import LoadOptions
 
 __all__ = ["SLAB", "OpenCase", "Slab", "open_case"]
 
@@ -47,6 +33,7 @@ SLAB = 1 << 20
 """Voxels of a slab: of five raters and a float32 map they are 18 MiB."""
 
 _Mask = npt.NDArray[np.bool_]
+_Votes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,20 +43,23 @@ class Slab:
     Parameters
     ----------
     index : tuple of slice
-        Where the voxels lie in the volume; all arrays have the shape of this box.
-    probs : ndarray, float32 or float64
-        As `LoadedCase.probs`.
-    raters : tuple of ndarray, uint8, or None
-        As `LoadedCase.raters`.
-    roi, region : ndarray, bool, or None
+        Where the voxels lie in the volume; S is the shape of this box.
+    probs : ndarray of shape (n_classes, *S), float32 or float64
+        As `LoadedCase.probs`, by class: one without ``classes``, none of a case without probabilities.
+    raters : tuple of (ndarray of shape (n_classes, *S), uint8) or None
+        As `LoadedCase.raters`, by class.
+    roi, region : ndarray of shape S, bool, or None
         As in `LoadedCase`.
+    vessels : ndarray of shape S, int, or None
+        Vessel labels.
     """
 
     index: Box
     probs: npt.NDArray[np.floating]
-    raters: tuple[npt.NDArray[np.uint8] | None, ...]
+    raters: tuple[_Votes | None, ...]
     roi: _Mask | None
     region: _Mask | None
+    vessels: npt.NDArray[np.integer] | None = None
 
 
 class OpenCase:
@@ -77,10 +67,12 @@ class OpenCase:
 
     Parameters
     ----------
-    case : Case
+    case : Case or Annotations
         What is opened.
     options : LoadOptions
-        As for `Case.load`.
+        How it is read.
+    classes : sequence of ImageClass or None
+        The classes that are read in one pass; None for one foreground.
     crop : bool
         Whether voxels outside the bounding box of the region of interest are left out.
     digest : bool
@@ -95,6 +87,8 @@ class OpenCase:
     axis : int
         The slowest axis of the files, along which slabs follow each other: the last of NIfTI files and of Fortran order, the
         first of C order.
+    n_classes : int
+        Length of the class axis.
     dtype : data type
         Of the probabilities: float32, or float64 where the only source stores float64.
     rater_names : tuple of str
@@ -115,6 +109,7 @@ class OpenCase:
     group: str
     shape: tuple[int, ...]
     axis: int
+    n_classes: int
     dtype: np.dtype[Any]
     rater_names: tuple[str, ...]
     geometry: Geometry | None
@@ -124,13 +119,25 @@ class OpenCase:
     roi_recall: float | None = None
     rater_recalls: tuple[float, ...] | None = None
 
-    def __init__(self, case: Case, options: LoadOptions, *, crop: bool, digest: bool = False) -> None:
-        self.id, self.group, self.rater_names = case.id, case.group or case.id, case.rater_names
+    def __init__(
+        self,
+        case: Sources,
+        options: LoadOptions,
+        *,
+        classes: Sequence[ImageClass] | None = None,
+        crop: bool = False,
+        digest: bool = False,
+    ) -> None:
+        self.id, self.group = case.id, case.group or case.id
         self._case, self._options, self._digest = case, options, digest
-        self._opened, self._read = ExitStack(), False
+        self._classes = None if classes is None else check_classes(classes, options, case.id)
+        self._foreground = (options.foreground,) if classes is None else tuple((one.position,) for one in classes)
+        self._positive = (options.positive,) if classes is None else tuple((one.label,) for one in classes)
+        self.n_classes = len(self._foreground) if case.members else 0
+        self._opened, self._was_read = ExitStack(), False
         with ExitStack() as unless_done:
             unless_done.callback(self.close)
-            self._open(case, options)
+            self._open(CommonGrid(case.id))
             self.box = self._whole
             if crop and options.outside == "ignore":
                 self.box = self._box_of_region()
@@ -149,7 +156,7 @@ class OpenCase:
     @property
     def has_region(self) -> bool:
         """Whether the case has a region of interest."""
-        return self._part_of_roi is not None or self._region is not None
+        return self._roi is not None or self._region is not None
 
     def slabs(self, n_voxels: int | None = None, *, n_jobs: int = 1, overlaps: bool = True) -> Iterator[Slab]:
         """Read slab after slab, once; then the checks follow that need the whole case.
@@ -157,7 +164,7 @@ class OpenCase:
         Parameters
         ----------
         n_voxels : int, optional
-            Of a slab, about two million by default; a slab has one section along `axis` at least.
+            Of a slab, about one million by default; a slab has one section along `axis` at least.
         n_jobs : int
             Threads that read. With several, files are read beside each other, one slab ahead of the caller.
         overlaps : bool
@@ -176,150 +183,219 @@ class OpenCase:
         ValueError
             If a file is damaged, or holds something else than its role says; or if slabs were read before.
         """
-        if self._read:
+        if self._was_read:
             msg = f"The slabs of case {self.id!r} were read already; open the case again."
             raise ValueError(msg)
-        self._read = True
-        counted = Overlaps(len(self._raters))
+        self._was_read = True
+        counted = [Overlaps(len(self._raters)) for _ in self._positive]
         overlaps = overlaps and self._options.check_agreement
-        recall = _Recall(len(self._raters)) if self.has_region else None
+        recall = Recall(len(self._raters)) if self.has_region else None
         runs = self._runs(SLAB if n_voxels is None else n_voxels)
         with ThreadPoolExecutor(max(1, n_jobs)) as threads:  # starts none before it is given work
-            come = _in_turn(runs, self._tasks) if n_jobs == 1 else _ahead(runs, self._tasks, threads)
-            for index, found in come:
-                n_members = len(self._members)
-                masks: Sequence[npt.NDArray[np.uint8] | None] = found[n_members : n_members + len(self._raters)]
+            come = _one_by_one(runs, self._tasks) if n_jobs == 1 else _reading_ahead(runs, self._tasks, threads)
+            for run, found in come:
+                n_members, n_raters = len(self._members), len(self._raters)
+                masks: Sequence[_Votes | None] = found[n_members : n_members + n_raters]
                 if overlaps:
-                    counted.add(masks)
-                if index[self.axis].start in range(self.box[self.axis].start, self.box[self.axis].stop):
-                    slab = self._slab(index, found[:n_members], masks, found[n_members + len(self._raters)])
-                    if recall is not None:
-                        recall.add(masks, slab)
+                    for place, one in enumerate(counted):
+                        one.add([None if mask is None else mask[place] for mask in masks])
+                slab = None
+                if self._counts(run):
+                    slab = self._slab(run, found[:n_members], masks, *found[n_members + n_raters :])
+                if recall is not None:
+                    recall.add(_any_class(masks), None if slab is None else (_any_class(slab.raters), slab.region))
+                if slab is not None:
                     yield slab
-                elif recall is not None:
-                    recall.add(masks, None)
         for part in self._parts:
             part.finish()
         if overlaps:
-            self.require_agreement(counted.shared)
+            self.require_agreement([one.shared for one in counted])
         if recall is not None and any(part is not None for part in self._raters):
             self.roi_recall, self.rater_recalls = recall.shares([part is not None for part in self._raters])
 
-    def _open(self, case: Case, options: LoadOptions) -> None:
-        require_weights(case, options)
-        frame = Frame(case.id)
-        self._order: Order | None = None
-        self._members = [self._member(source, number, frame) for number, source in enumerate(case.members, start=1)]
-        self._raters = [None if mask is None else self._votes(rater, mask, frame) for rater, mask in case.masks.items()]
-        self._part_of_roi = None if case.roi is None else self._labels("the ROI", case.roi, frame)
-        coarse = None if case.coarse is None else coarse_of(case.coarse, frame)
-        vessels = None if case.vessels is None else self._labels("the vessels", case.vessels, frame)
-        self._others = [] if vessels is None else [vessels]
-        if frame.geometry is not None:
-            refuse_beside_header((*case.members, *case.masks.values(), case.roi, case.coarse, case.vessels), case.id)
-        assert frame.shape is not None
-        self.shape, self.geometry = frame.shape, frame.geometry
+    def whole(self) -> Slab:
+        """The whole case as one slab, with all checks; for a case that was opened without ``crop``."""
+        (slab,) = self.slabs(max(1, prod(self.shape)))
+        return slab
+
+    def fingerprint(self, *, counted_only: bool = False) -> str:
+        """As `Case.fingerprint`, after the last slab; files whose digest was taken on the way are not read again."""
+        found = ((part.path, part.digest()) for part in self._parts)
+        known = {path: digest for path, digest in found if path is not None and digest is not None}
+        return fingerprint(self._case, known, counted_only=counted_only)
+
+    def require_agreement(self, shared: Sequence[npt.NDArray[np.int64]]) -> None:
+        """Refuse a rater who agrees with the others only after a flip or a shift, if ``check_agreement`` is on.
+
+        Masks are read once more, one at a time, if their overlaps do not show that all raters agree.
+
+        Parameters
+        ----------
+        shared : sequence of ndarray of shape (R, R), int
+            Of each class the voxels that two raters marked both, and on the diagonal those that one marked, of the whole
+            volume.
+
+        Raises
+        ------
+        GeometryError
+            If a flip or a shift explains the disagreement.
+        """
+        if not self._options.check_agreement:
+            return
+        for place, of_class in enumerate(shared):
+            if not all_agree(of_class):
+                self._require_agreement(place)
+
+    def _require_agreement(self, place: int) -> None:
+        names = [name_of(f"rater {rater!r}", source) for rater, source in self._case.masks.items()]
+        names = names if len(names) == len(self._raters) else [f"rater {rater!r}" for rater in self.rater_names]
+
+        def masks() -> Iterator[_Votes | None]:
+            for part in self._open_raters(CommonGrid(self.id), digest=False):
+                if part is None:
+                    yield None
+                    continue
+                assert self._order is not None
+                part.set_order(self._order)
+                yield part.whole()[place]
+
+        with in_case(self.id):
+            require_agreement(masks(), names, self.spacing)
+
+    # Opening ----------------------------------------------------------------------------------------------------------
+
+    def _open(self, grid: CommonGrid) -> None:
+        case, options = self._case, self._options
+        _require_weights(case, options)
+        self._members = [self._member(source, number, grid) for number, source in enumerate(case.members, start=1)]
+        self._raters = list(self._open_raters(grid, digest=self._digest))
+        self._roi = None if case.roi is None else self._labels("the ROI", case.roi, grid, check_all=False)
+        coarse = None if case.coarse is None else self._coarse(case.coarse, grid)
+        self._vessels = None if case.vessels is None else self._labels("the vessels", case.vessels, grid)
+        if grid.geometry is not None:
+            masks = tuple(case.masks.values())
+            refuse_beside_header((*case.members, *masks, case.roi, case.coarse, case.vessels), case.id)
+        assert grid.shape is not None
+        self.shape, self.geometry = grid.shape, grid.geometry
         if not self.shape:
             msg = f"Case {case.id!r} must have an array of voxels; got a single number."
             raise ValueError(msg)
-        if self._order is None:
-            self._order = self._members[0].order
-        for part in self._parts:
-            part.order = self._order
-        self.axis = self._members[0].axis
-        self.spacing = spacing_of(case, frame)
-        self.voxel_volume_ml = voxel_volume_ml_of(frame.geometry, self.spacing)
+        parts = self._parts
+        self._order: Order = next((part.order for part in parts if part.streamed), parts[0].order)
+        for part in parts:
+            part.set_order(self._order)
+        self.axis = parts[0].axis
+        self.spacing = _spacing_of(case, grid)
+        self.voxel_volume_ml = _voxel_volume_ml(grid.geometry, self.spacing)
         self.dtype = self._members[0].dtype if len(self._members) == 1 else np.dtype(np.float32)
-        self._whole: Box = tuple(slice(0, size) for size in self.shape)
+        self._whole = whole_box(self.shape)
         self._region: _Mask | None = None
         if coarse is None:
             region_of(case.id, None if case.roi is None else np.empty(0, dtype=bool), None, options, self.spacing)
             return
         roi = None
-        if self._part_of_roi is not None:
-            roi = self._part_of_roi.take(self.shape[self.axis]) != 0
-            self._part_of_roi.finish()
-            self._part_of_roi = None
+        if self._roi is not None:
+            self._roi, roi = None, self._roi.whole() != 0
         self._region = region_of(case.id, roi, coarse, options, self.spacing)
 
-    def _member(self, source: Source, number: int, frame: Frame) -> Part:
-        role = role_of(self._case, number)
-        context = partial(in_case, self._case, role)
-        part: Part
+    def _open_one(self, source: Source, context: Any, *, digest: bool) -> tuple[Image, Path | None]:
         with context():
-            stored = self._stored(source)
-            if stored is not None:
-                part = Probabilities(stored, context, self._options)
-                warn_of_steps(stored.path)
-            else:
-                part = Part(self._volume(source), context)
-        frame.admit(part, name_of(role, source))
+            image = open_source(source, digest=digest)
+            self._opened.callback(image.close)
+            return image, Path(source) if is_path(source) else None
+
+    def _member(self, source: Source, number: int, grid: CommonGrid) -> MemberPart:
+        role = "the probabilities" if len(self._case.members) == 1 else f"probability member {number}"
+        context = partial(in_case, self.id, role)
+        image, path = self._open_one(source, context, digest=self._digest)
+        part = MemberPart(
+            image,
+            "the array" if path is None else str(path),
+            self._options,
+            self._foreground,
+            classes=self._classes is not None,
+            context=context,
+            path=path,
+        )
+        grid.add(part, name_of(role, source))
         return part
 
-    def _volume(self, source: Source) -> Volume:
-        options = self._options
-        if isinstance(source, np.ndarray):
-            return from_array(source, options)
-        return read_probability(source, options.foreground, merge=options.merge, values=options.values)
+    def _open_raters(self, grid: CommonGrid, *, digest: bool) -> Iterator[VotePart | None]:
+        """The raters' masks, opened one by one; names the raters."""
+        case, rater_axis = self._case, self._options.rater_axis
+        masks = case.masks
+        if rater_axis is not None:
+            whole = getattr(case, "raters", None)
+            masks = {"": whole} if hasattr(whole, "shape") else masks
+            if len(masks) != 1:
+                msg = (
+                    f"rater_axis={rater_axis} is for one mask that holds all raters; case {case.id!r} has "
+                    f"{len(masks)} ({', '.join(masks)}). Leave it out."
+                )
+                raise ValueError(msg)
+        self.rater_names = tuple(masks)
+        for rater, source in masks.items():
+            if source is None:
+                yield None
+                continue
+            name = name_of(f"rater {rater!r}", source) if rater_axis is None else name_of("the raters", source)
+            image, path = self._open_one(source, partial(in_case, self.id, name), digest=digest)
+            with in_case(self.id, name):
+                found = open_masks(image, rater_axis)
+            if rater_axis is not None:
+                self.rater_names = tuple(str(number) for number in range(1, len(found) + 1))
+            for number, one in enumerate(found, start=1):
+                what = name if len(found) == 1 else name_of(f"rater '{number}'", source)
+                part = VotePart(one, partial(in_case, self.id, what), self._positive, self._classes, path)
+                grid.add(part, what, by_index=rater in case.index_aligned)
+                yield part
 
-    def _votes(self, rater: str, source: Source, frame: Frame) -> Part:
-        name = name_of(f"rater {rater!r}", source)
-        context = partial(in_case, self._case)
-        by_index = rater in self._case.index_aligned
-        part = Votes(self._source_of(source, name), context, name, self._options.positive)
-        frame.admit(part, name, by_index=by_index)
-        return part
-
-    def _labels(self, role: str, source: Source, frame: Frame) -> Part:
+    def _labels(self, role: str, source: Source, grid: CommonGrid, *, check_all: bool = True) -> LabelPart:
         name = name_of(role, source)
-        part = Labels(self._source_of(source, name), partial(in_case, self._case, name), name)
-        frame.admit(part, name)
+        context = partial(in_case, self.id, name)
+        image, path = self._open_one(source, context, digest=self._digest)
+        part = LabelPart(image, context, path, check_all=check_all)
+        grid.add(part, name)
         return part
 
-    def _source_of(self, source: Source, name: str) -> StoredVoxels | Volume:
-        with in_case(self._case, name):
-            return self._stored(source) or labels_of(source, name)
-
-    def _stored(self, source: Source) -> StoredVoxels | None:
-        """A file to be read in order, if it can be and its order is that of the case, which the first such file decides."""
-        if isinstance(source, np.ndarray):
-            return None
-        stored = open_stored(source, digest=self._digest)
-        if stored is None:
-            return None
-        self._opened.callback(stored.close)
-        if self._order is None:
-            self._order = stored.order
-        if stored.order != self._order and len(stored.shape) > 1:
-            stored.close()
-            return None
-        return stored
-
-    @property
-    def _parts(self) -> list[Part]:
-        parts = [*self._members, *self._raters, self._part_of_roi, *self._others]
-        return [part for part in parts if part is not None]
-
-    def _n_sections(self, n_voxels: int) -> int:
-        section = prod(size for axis, size in enumerate(self.shape) if axis != self.axis)
-        return max(1, n_voxels // max(1, section))
+    def _coarse(self, source: Source, grid: CommonGrid) -> npt.NDArray[Any]:
+        """A coarse mask or probability map as it is stored; of two classes, the second."""
+        name = name_of("the coarse segmentation", source)
+        with in_case(self.id, name):
+            volume = in_memory(open_source(source))
+            volume = foreground_of(volume, None, name) if volume.n_channels == 2 else single_channel(volume, name)
+        grid.add(volume, name)
+        return volume.data
 
     def _box_of_region(self) -> Box:
         """The box in which voxels count; a ROI file is read for it by itself."""
         if self._region is not None:
             axes = range(len(self.shape))
             return box_of([np.asarray(self._region.any(axis=tuple(b for b in axes if b != a))) for a in axes])
-        if self._part_of_roi is None:
+        if self._roi is None:
             return self._whole
-        assert self._case.roi is not None
-        again = self._labels("the ROI", self._case.roi, Frame(self.id))
-        again.order = self._part_of_roi.order
+        again = self._labels("the ROI", self._case.roi, CommonGrid(self.id))
+        again.set_order(self._order)
         box = bounding_box(again, self._n_sections(SLAB))
         again.close()
         return box
 
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _parts(self) -> list[Part]:
+        parts = [*self._members, *self._raters, self._roi, self._vessels]
+        return [part for part in parts if part is not None]
+
+    def _n_sections(self, n_voxels: int) -> int:
+        section = prod(size for axis, size in enumerate(self.shape) if axis != self.axis)
+        return max(1, n_voxels // max(1, section))
+
     def _runs(self, n_voxels: int) -> Iterator[Box]:
         """Boxes of full sections that cover the volume; the box of the region begins and ends with one of them."""
+        if 0 in self.shape:
+            yield self._whole
+            return
         step = self._n_sections(n_voxels)
         end, inside = self.shape[self.axis], self.box[self.axis]
         edges = sorted({0, inside.start, inside.stop, end})
@@ -329,146 +405,133 @@ class OpenCase:
                 run[self.axis] = slice(start, min(start + step, last))
                 yield tuple(run)
 
-    def _tasks(self, index: Box) -> list[Callable[[], Any]]:
-        """What is to be read of some sections: of the members and the ROI only what lies in the box; masks for checks too."""
-        where = index[self.axis]
-        n = where.stop - where.start
-        counts = self.box[self.axis].start <= where.start < self.box[self.axis].stop
-        box = None if self.box == self._whole else self.box
+    def _counts(self, run: Box) -> bool:
+        """Whether a run lies in the box, as a whole; else it lies outside."""
+        inside = self.box[self.axis]
+        return 0 in self.shape or inside.start <= run[self.axis].start < inside.stop
 
-        def cropped(part: Part | None) -> Callable[[], Any]:
-            if part is None:
-                return _nothing
-            return partial(part.take, n, box) if counts else partial(part.skip, n)
-
-        def full(part: Part | None) -> Callable[[], Any]:
-            return _nothing if part is None else partial(part.take, n)
-
+    def _tasks(self, run: Box) -> list[Callable[[], Any]]:
+        """What is to be read of some sections: what lies in the box, and the raters' masks whole for the checks."""
+        wanted: Box | None = None
+        if self._counts(run):
+            part = list(self.box)
+            part[self.axis] = run[self.axis]
+            wanted = tuple(part)
         return [
-            *map(cropped, self._members),
-            *map(full, self._raters),
-            cropped(self._part_of_roi),
-            *(partial(_checked, part, n) for part in self._others),
+            *(partial(member.read, run, wanted) for member in self._members),
+            *(_nothing if rater is None else partial(rater.read, run, run) for rater in self._raters),
+            *(
+                _nothing if labels is None else partial(labels.read, run, wanted)
+                for labels in (self._roi, self._vessels)
+            ),
         ]
 
     def _slab(
         self,
-        index: Box,
+        run: Box,
         members: Sequence[npt.NDArray[np.floating]],
-        masks: Sequence[npt.NDArray[np.uint8] | None],
-        labels: npt.NDArray[np.integer] | None,
+        masks: Sequence[_Votes | None],
+        roi: npt.NDArray[np.integer] | None,
+        vessels: npt.NDArray[np.integer] | None,
     ) -> Slab:
-        options, order = self._options, self._order
-        part, inner = list(self.box), list(self.box)
-        part[self.axis], inner[self.axis] = index[self.axis], slice(None)
+        options = self._options
+        index, inner = list(self.box), list(self.box)
+        index[self.axis], inner[self.axis] = run[self.axis], slice(None)
         if self.box != self._whole:
-            masks = [None if mask is None else np.asarray(mask[tuple(inner)], order=order) for mask in masks]
-        region: _Mask | None = None if labels is None else labels != 0
+            masks = [None if mask is None else self._ordered(mask[(slice(None), *inner)]) for mask in masks]
+        region: _Mask | None = None if roi is None else roi != 0
         if self._region is not None:
-            region = np.asarray(self._region[tuple(part)], order=order)
-        probs = members[0] if len(members) == 1 else pool(members, options.pooling, options.weights)
+            region = np.asarray(self._region[tuple(index)], order=self._order)
+        if not members:
+            probs = np.empty((0, *(part.stop - part.start for part in index)), np.float32)
+        else:
+            probs = members[0] if len(members) == 1 else pool(members, options.pooling, options.weights)
         if region is not None and options.outside == "zero":
             probs = np.where(region, probs, probs.dtype.type(0))
-        return Slab(tuple(part), probs, tuple(masks), region if options.outside == "ignore" else None, region)
+        counted = region if options.outside == "ignore" else None
+        return Slab(tuple(index), probs, tuple(masks), counted, region, vessels)
 
-    def fingerprint(self) -> str:
-        """As `Case.fingerprint`, after the last slab; files whose digest was taken on the way are not read again."""
-        found = ((part.path, part.digest()) for part in self._parts)
-        return fingerprint(
-            self._case, {path: digest for path, digest in found if path is not None and digest is not None}
+    def _ordered(self, mask: _Votes) -> _Votes:
+        """Masks by class, each contiguous in the order of the case."""
+        if self._order == "C":
+            return np.ascontiguousarray(mask)
+        axes = (0, *range(mask.ndim - 1, 0, -1))
+        return np.ascontiguousarray(mask.transpose(axes)).transpose(axes)
+
+
+def open_case(
+    case: Sources,
+    options: LoadOptions,
+    *,
+    classes: Sequence[ImageClass] | None = None,
+    crop: bool = False,
+    digest: bool = False,
+) -> OpenCase:
+    """A case with its files open; with ``digest`` its fingerprint is taken on the way, and files are read to their ends."""
+    return OpenCase(case, options, classes=classes, crop=crop, digest=digest)
+
+
+def _require_weights(case: Sources, options: LoadOptions) -> None:
+    """Refuse weights that are not one for each ensemble member."""
+    if options.weights is not None and len(options.weights) != len(case.members):
+        msg = (
+            f"weights must hold one number for each ensemble member: case {case.id!r} has {len(case.members)} members, "
+            f"weights={options.weights}."
         )
-
-    def require_agreement(self, shared: npt.NDArray[np.int64]) -> None:
-        """Refuse a rater who agrees with the others only after a flip or a shift, if ``check_agreement`` is on.
-
-        Masks are read once more, one at a time, if the overlaps leave something to ask.
-
-        Parameters
-        ----------
-        shared : ndarray of shape (R, R), int
-            Voxels that two raters marked both, and on the diagonal those that one marked, of the whole volume.
-
-        Raises
-        ------
-        GeometryError
-            If a flip or a shift explains the disagreement.
-        """
-        if not self._options.check_agreement or all_agree(shared):
-            return
-        names = [name_of(f"rater {rater!r}", source) for rater, source in self._case.masks.items()]
-
-        def masks() -> Iterator[npt.NDArray[np.uint8] | None]:
-            for rater, source in self._case.masks.items():
-                if source is None:
-                    yield None
-                    continue
-                again = self._votes(rater, source, Frame(self.id))
-                yield again.take(self.shape[again.axis])
-                again.close()
-
-        with in_case(self._case):
-            require_agreement(masks(), names, self.spacing)
+        raise ValueError(msg)
 
 
-def open_case(case: Case, options: LoadOptions, *, crop: bool, digest: bool = False) -> OpenCase:
-    """Open a case; see `Case.open`. With ``digest`` its fingerprint is taken on the way, and files are read to their ends."""
-    return OpenCase(case, options, crop=crop, digest=digest)
-
-
-class _Recall:
-    """What raters marked, and how much of it lies in the region, counted slab by slab; the last row is the union."""
-
-    def __init__(self, n_raters: int) -> None:
-        self._marked = np.zeros((2, n_raters + 1), dtype=np.int64)
-
-    def add(self, masks: Sequence[npt.NDArray[np.uint8] | None], slab: Slab | None) -> None:
-        self._marked[0] += _counts(masks, None)
-        if slab is not None:
-            self._marked[1] += _counts(slab.raters, slab.region)
-
-    def shares(self, there: Sequence[bool]) -> tuple[float, tuple[float, ...]]:
-        total, inside = self._marked.tolist()
-        shares = [part / whole if whole else float("nan") for part, whole in zip(inside, total, strict=True)]
-        return shares[-1], tuple(
-            share if known else float("nan") for share, known in zip(shares[:-1], there, strict=True)
+def _spacing_of(case: Sources, grid: CommonGrid) -> tuple[float, ...] | None:
+    """Voxel edges from the header, else from the case; the two must not contradict each other."""
+    stated = case.spacing
+    if stated is not None and grid.shape is not None and len(stated) != len(grid.shape):
+        msg = f"spacing of case {case.id!r} must have {len(grid.shape)} numbers, one for each axis; got {stated}."
+        raise ValueError(msg)
+    if grid.geometry is None:
+        return stated
+    header = grid.geometry.spacing
+    if stated is not None and any(abs(a - b) > TOLERANCE * b for a, b in zip(stated, header, strict=True)):
+        msg = (
+            f"spacing of case {case.id!r} is given as {stated} mm, but its files say {header} mm. "
+            "Correct the headers, or leave spacing out: it is for sources without a header."
         )
+        raise GeometryError(msg)
+    return header
 
 
-def _counts(masks: Sequence[npt.NDArray[np.uint8] | None], region: _Mask | None) -> npt.NDArray[np.int64]:
-    found = np.zeros(len(masks) + 1, dtype=np.int64)
-    union: _Mask | None = None
-    for rater, mask in enumerate(masks):
-        if mask is None:
-            continue
-        marked = mask.view(np.bool_) if region is None else mask.view(np.bool_) & region
-        found[rater] = np.count_nonzero(marked)
-        union = marked if union is None else union | marked
-    found[-1] = 0 if union is None else np.count_nonzero(union)
-    return found
+def _voxel_volume_ml(geometry: Geometry | None, spacing: tuple[float, ...] | None) -> float | None:
+    if geometry is not None:
+        return geometry.voxel_volume_ml
+    if spacing is None or len(spacing) != 3:
+        return None
+    return float(np.prod(spacing)) / 1000.0
+
+
+def _any_class(masks: Sequence[_Votes | None]) -> list[_Votes | None]:
+    """What each rater marked as any class."""
+    return [None if mask is None else mask[0] if len(mask) == 1 else mask.any(axis=0).view(np.uint8) for mask in masks]
 
 
 def _nothing() -> None:
     return None
 
 
-def _checked(part: Part, n_sections: int) -> None:
-    part.take(n_sections)
-
-
-def _in_turn(runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]]) -> Iterator[tuple[Box, list[Any]]]:
+def _one_by_one(
+    runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]]
+) -> Iterator[tuple[Box, list[Any]]]:
     """What the tasks of each run give, in order."""
-    for index in runs:
-        yield index, [task() for task in tasks(index)]
+    for run in runs:
+        yield run, [task() for task in tasks(run)]
 
 
-def _ahead(
+def _reading_ahead(
     runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]], threads: ThreadPoolExecutor
 ) -> Iterator[tuple[Box, list[Any]]]:
-    """As `_in_turn`; while a run is at work with the caller, threads do the tasks of the next one."""
+    """As `_one_by_one`; while the caller works on a run, threads do the tasks of the next one."""
     waiting: tuple[Box, list[Future[Any]]] | None = None
-    for index in (*runs, None):
+    for run in (*runs, None):
         found = None if waiting is None else (waiting[0], [future.result() for future in waiting[1]])
-        if index is not None:
-            waiting = index, [threads.submit(task) for task in tasks(index)]
+        if run is not None:
+            waiting = run, [threads.submit(task) for task in tasks(run)]
         if found is not None:
             yield found

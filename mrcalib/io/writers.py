@@ -1,26 +1,23 @@
-"""The door through which images go out; the suffix chooses the format, probabilities are always float32."""
+"""Images written whole or slab by slab; the suffix chooses the format, probabilities are always float32."""
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mrcalib._files import atomic_write
-from mrcalib.io import arrays, itk, nifti
-from mrcalib.io.deflating import FASTEST, GzipSink, PlainSink, Sink, ZipSink, check_compression
+from mrcalib.io.deflating import FASTEST, check_compression
+from mrcalib.io.formats import format_of, writable
 from mrcalib.io.geometry import Geometry
-from mrcalib.io.readers import suffix_of
-from mrcalib.io.stored import Order
+from mrcalib.io.image import Order, order_of
 
 __all__ = ["write_labels", "write_probability", "write_slabs"]
 
-_BARE = (".npy", ".npz")
-_NIFTI = (".nii", ".nii.gz")
-_ITK = (".mha", ".nrrd")
 _BYTES = 1 << 22
 """Of a slab that is cut from a whole image."""
 _LINE = 16
@@ -40,7 +37,7 @@ def write_probability(
     Parameters
     ----------
     path : str or Path
-        Ends in ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, ``.npy`` or ``.npz`` (key ``probs``).
+        Ends in ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, ``.npy``, ``.npz`` (key ``probs``), or what a plugin writes.
     data : array-like of shape S
         Probabilities.
     geometry : Geometry or None
@@ -70,10 +67,8 @@ def write_probability(
     >>> folder.cleanup()
     """
     array = np.asarray(data)
-    order = _order_of(array)
-    path = Path(path)
-    if suffix_of(path) in _NIFTI:
-        order = "F"
+    order = order_of(array)
+    order = getattr(format_of(path), "order", None) or order
     write_slabs(path, _cut(array, order), array.shape, geometry, order=order, compression=compression, n_jobs=n_jobs)
 
 
@@ -126,7 +121,6 @@ def write_slabs(
     array([0.  , 0.  , 0.25, 0.25], dtype=float32)
     """
     path = Path(path)
-    suffix = suffix_of(path)
     shape = tuple(shape)
     if order not in ("F", "C"):
         msg = f"order must be 'F' or 'C'; got {order!r}."
@@ -134,18 +128,9 @@ def write_slabs(
     if geometry is not None and shape != geometry.shape:
         msg = f"{path}: the probabilities have shape {shape}, the geometry {geometry.shape}; they must be equal."
         raise ValueError(msg)
-    if suffix == ".png":
-        msg = f"{path}: .png holds 256 grey values, too few for probabilities; write .npy or .nii.gz instead."
-        raise ValueError(msg)
-    if suffix == ".mhd":
-        msg = (
-            f"{path}: .mhd keeps its voxels in a second file, so it cannot be written in one step; write .mha instead."
-        )
-        raise ValueError(msg)
-    if geometry is None and suffix not in _BARE:
-        msg = (
-            f"{path}: {suffix} states where the voxels lie, but the geometry is not known; write .npy or .npz instead."
-        )
+    kind = _format_to_write(path)
+    if geometry is None and getattr(kind, "has_header", False):
+        msg = f"{path}: its format states where the voxels lie, but the geometry is not known; write .npy or .npz instead."
         raise ValueError(msg)
     _write(path, slabs, shape, geometry, np.float32, order=order, compression=compression, n_jobs=n_jobs)
 
@@ -188,10 +173,9 @@ def write_labels(
     dtype('uint8')
     """
     path = Path(path)
-    suffix = suffix_of(path)
     labels = np.asarray(data)
-    if suffix not in (*_NIFTI, *_ITK):
-        msg = f"{path}: label maps are written as .nii.gz, .nii, .mha or .nrrd."
+    if not getattr(_format_to_write(path), "has_header", False):
+        msg = f"{path}: label maps are written as {', '.join(writable(labels=True))}."
         raise ValueError(msg)
     if labels.shape != geometry.shape:
         msg = f"{path}: the labels have shape {labels.shape}, the geometry {geometry.shape}; they must be equal."
@@ -216,35 +200,47 @@ def _write(
     compression: int,
     n_jobs: int | None,
 ) -> None:
-    """Write an image whose arguments fit together."""
-    suffix = suffix_of(path)
+    """Write an image whose arguments fit together: as a stream of bytes, or gathered first."""
+    kind = _format_to_write(path)
     level = check_compression(compression)
     parts = _parts(path, slabs, shape, dtype, order)
-    if suffix in _ITK and geometry is not None:
-        itk.write(path, _gathered(parts, shape, dtype, order), geometry, dtype, level)
+    if not hasattr(kind, "header"):
+        whole = _gathered(parts, shape, dtype, order)
+        with atomic_write(path) as temporary, _naming(path):
+            kind.write(temporary, whole, geometry, compression=level)
         return
-    if suffix in _NIFTI and geometry is not None:
-        if order == "C":
-            parts, order = _cut(_gathered(parts, shape, dtype, order), "F"), "F"
-        header = nifti.header_of(shape, geometry, dtype)
-    else:
-        header = arrays.header_of(shape, order, dtype)
+    only: Order | None = getattr(kind, "order", None)
+    if only is not None and order != only:
+        parts, order = _cut(_gathered(parts, shape, dtype, order), only), only
+    header = kind.header(shape, geometry, dtype, order)
     with (
         atomic_write(path) as temporary,
         temporary.open("xb", buffering=0) as file,
-        _sink(file, suffix, level, _n_threads(n_jobs)) as sink,
+        kind.sink(file, level, _n_threads(n_jobs)) as sink,
     ):
         sink.write(memoryview(header))
         for part in parts:
             sink.write(_bytes_of(part, order))
 
 
-def _sink(file: IO[bytes], suffix: str, level: int, n_threads: int) -> Sink:
-    if suffix == ".nii.gz":
-        return GzipSink(file, level, n_threads)
-    if suffix == ".npz":
-        return ZipSink(file, level, n_threads, "probs.npy")
-    return PlainSink(file)
+def _format_to_write(path: Path) -> Any:
+    """The format of a path; ValueError if it is only read."""
+    kind = format_of(path)
+    if not (hasattr(kind, "header") or hasattr(kind, "write")):
+        why = getattr(kind, "why_only_read", f"the format is only read; write {', '.join(writable())}")
+        msg = f"{path}: {why}."
+        raise ValueError(msg)
+    return kind
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the path before errors of a format."""
+    try:
+        yield
+    except ValueError as error:
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from error
 
 
 def _n_threads(n_jobs: int | None) -> int:
@@ -294,10 +290,6 @@ def _gathered(
     return whole
 
 
-def _order_of(array: npt.NDArray[Any]) -> Order:
-    return "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-
-
 def _cut(array: npt.NDArray[Any], order: Order) -> Iterator[npt.NDArray[Any]]:
     """Slabs of a whole image, of a few megabytes each."""
     if not array.size:
@@ -308,7 +300,7 @@ def _cut(array: npt.NDArray[Any], order: Order) -> Iterator[npt.NDArray[Any]]:
     sections = np.moveaxis(array, 0 if order == "C" else -1, 0)
     section_bytes = array.itemsize * prod(sections.shape[1:])
     step = max(1, _BYTES // section_bytes)
-    if order != _order_of(array):
+    if order != order_of(array):
         step = max(step, _LINE)
     for start in range(0, len(sections), step):
         yield np.moveaxis(sections[start : start + step], 0, 0 if order == "C" else -1)

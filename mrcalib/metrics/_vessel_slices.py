@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrcalib.inputs import as_array
+
 __all__ = ["BITS", "VesselCrop", "check_vessel_labels", "check_vessels", "crop_vessels"]
 
 BITS = 32
@@ -33,7 +35,7 @@ class VesselCrop:
 
 def check_vessels(vessels: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """``vessels`` as an array of whole numbers of the shape of the probabilities."""
-    labels = np.asarray(vessels)
+    labels = np.ma.getdata(as_array(vessels))
     if labels.dtype.kind not in "biuf":
         msg = f"vessels must be a map of whole-number labels, 0 for no vessel; got {labels.dtype}."
         raise TypeError(msg)

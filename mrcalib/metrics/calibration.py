@@ -1,35 +1,34 @@
-"""Calibration errors: how far stated probabilities are from the raters' responses, bin by bin."""
+"""Calibration errors: how far predicted probabilities are from the raters' responses, bin by bin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from mrcalib.grid import edges_of_uniform_bins
-from mrcalib.inputs import check_choice
-from mrcalib.metrics._bins import (
+from mrcalib.inputs import as_array, check_choice, check_n_bins, voxel_responses
+from mrcalib.inputs.arrays import is_array
+from mrcalib.metrics.base import FloatArray, Metric, mean_defined, ratio, require_voxels
+from mrcalib.metrics.bins import (
     Weighting,
+    bin_edges,
+    concatenated,
     equal_mass_edges,
     grid_of_uniform_bins,
     rows_of_raters,
-    stack,
     sums_by_bin,
     top_label,
 )
-from mrcalib.metrics._door import require_voxels, responses_of, score_arrays
-from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
+from mrcalib.metrics.catalogue import register_metric
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import Responses
 from mrcalib.tallies import tally
 
 __all__ = [
+    "CalibrationError",
     "average_calibration_error",
-    "ece_metric",
     "expected_calibration_error",
     "maximum_calibration_error",
     "mean_rater_ece",
@@ -39,203 +38,59 @@ __all__ = [
 Target = Literal["mhr", "per-rater"] | int
 Kind = Literal["foreground", "top-label"]
 Norm = Literal["expected", "average", "maximum"]
-Strategy = Literal["uniform", "equal-mass"]
+Strategy = Literal["uniform", "logit", "equal-mass"]
 
 _ACRONYM = {"expected": "ECE", "average": "ACE", "maximum": "MCE"}
 _BIG = 1 << 16  # voxels from which on a tally is quicker than a row a voxel
 
 
-def ece_metric(
-    *,
-    n_bins: int = 50,
-    edges: tuple[float, ...] | None = None,
-    target: Target = "mhr",
-    kind: Kind = "foreground",
-    norm: Norm = "expected",
-    weighting: Weighting = "pairs",
-) -> Metric:
-    """The calibration error of given bins, as a metric.
-
-    Parameters
-    ----------
-    n_bins : int, default=50
-        Bins of equal width.
-    edges : tuple of float, optional
-        Inner edges in ascending order, instead of ``n_bins``. Bins of equal mass depend on the data, so they are fixed
-        first.
-    target, kind, norm, weighting
-        As in `expected_calibration_error`.
-
-    Returns
-    -------
-    Metric
-        Range [0, 1], lower is better. Its name tells target, kind and norm, such as "mr_ece" or
-        "mean_rater_top_label_ece". Exact on the cells of a tally whose grid is cut at the edges and in which every
-        rater answered everywhere.
-
-    Examples
-    --------
-    >>> ece_metric(target="per-rater", kind="top-label").name
-    'mean_rater_top_label_ece'
-    """
-    _check_options(n_bins, target, kind, norm, weighting)
-    edges = edges_of_uniform_bins(n_bins) if edges is None else tuple(edges)
-    whose = {"mhr": "MR", "per-rater": "mean rater"}.get(str(target), f"rater {target}")
-    label = f"{whose} {'top-label ' if kind == 'top-label' else ''}{_ACRONYM[norm]}"
-    return Metric(
-        name=label.lower().replace(" ", "_").replace("-", "_"),
-        label=label.replace("MR ", "MR-"),
-        better="lower",
-        unit="",
-        statistics=partial(_statistics, edges=edges, target=target, kind=kind, weighting=weighting),
-        value=_CalibrationError(len(edges) + 1, norm),
-    )
-
-
-def _check_options(n_bins: int, target: object, kind: str, norm: str, weighting: str) -> None:
-    if n_bins < 1:
-        msg = f"n_bins must be at least 1; got {n_bins}."
-        raise ValueError(msg)
-    if not isinstance(target, int | np.integer) and target not in ("mhr", "per-rater"):
-        msg = f"target must be 'mhr', 'per-rater' or the index of a rater; got {target!r}."
-        raise ValueError(msg)
-    check_choice("kind", kind, ("foreground", "top-label"))
-    check_choice("norm", norm, tuple(_ACRONYM))
-    check_choice("weighting", weighting, ("pairs", "voxels"))
-
-
-def _statistics(
-    responses: Responses, *, edges: tuple[float, ...], target: Target, kind: Kind, weighting: Weighting
-) -> FloatArray:
-    """Sums of each target and bin, flat: (n_targets, 3, n_bins) with n_targets 1 unless each rater is one."""
-    prob, answers = responses.distinct()
-    if target == "mhr":
-        given = [(answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)]
-    else:
-        who = range(responses.n_raters) if target == "per-rater" else [target]
-        given = [answers.rater(r) for r in who]
-    foreground = None
-    if kind == "top-label":
-        foreground, prob = prob > 0.5, np.maximum(prob, 1 - prob)
-    add = sums_by_bin(prob, edges)
-    rows = np.empty((3, prob.size))
-    sums = np.empty((len(given), 3, len(edges) + 1))
-    for i, (weight, votes) in enumerate(given):
-        rows[2] = votes
-        if foreground is not None:
-            np.subtract(weight, votes, out=rows[2], where=~foreground)
-        if i and weight is given[i - 1][0]:  # raters who answered at the same voxels share two of the sums
-            sums[i, :2], sums[i, 2:] = sums[i - 1, :2], add(rows[2:])
-        else:
-            rows[0], rows[1] = weight, weight * prob
-            sums[i] = add(rows)
-    return sums.ravel()
-
-
 @dataclass(frozen=True)
-class _CalibrationError:
-    """The error of the sums by target and bin, averaged over targets."""
-
-    n_bins: int
-    norm: Norm
-
-    def __call__(self, statistics: FloatArray) -> FloatArray:
-        weight, gap = self._split(statistics)
-        return mean_defined(self._of_target(weight, np.abs(gap)))
-
-    def of_weights(self, statistics: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        """The error under weights of the cases: a gap adds up as it is, so only gaps in occupied bins are summed."""
-        weights, gaps = self._split(statistics)
-        targets = []
-        for weight, gap in zip(np.moveaxis(weights, 1, 0), np.moveaxis(gaps, 1, 0), strict=True):
-            used = weight.any(axis=0)
-            mass = weight.sum(axis=1, keepdims=True) if self.norm == "expected" else weight[:, used]
-            targets.append((mass, gap[:, used]))
-
-        def evaluate(counts: FloatArray) -> FloatArray:
-            errors = [
-                self._of_target(weighted_sums(mass, counts), np.abs(weighted_sums(gap, counts)))
-                for mass, gap in targets
-            ]
-            return mean_defined(np.stack(errors, axis=-1))
-
-        return evaluate
-
-    def _split(self, statistics: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Weight, and sum of probabilities less that of votes, of shape (..., n_targets, n_bins)."""
-        sums = statistics.reshape(*statistics.shape[:-1], -1, 3, self.n_bins)
-        return sums[..., 0, :], sums[..., 1, :] - sums[..., 2, :]
-
-    def _of_target(self, weight: FloatArray, gap: FloatArray) -> FloatArray:
-        """The error of each target from its bins, those along the last axis; their gaps are absolute."""
-        if self.norm == "expected":
-            return ratio(gap.sum(axis=-1), weight.sum(axis=-1))
-        gaps = ratio(gap, weight)
-        if self.norm == "average":
-            return mean_defined(gaps)
-        largest: FloatArray = np.fmax.reduce(gaps, axis=-1, initial=np.nan)
-        return largest
-
-
-def expected_calibration_error(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    n_bins: int = 50,
-    strategy: Strategy = "uniform",
-    target: Target = "mhr",
-    kind: Kind = "foreground",
-    norm: Norm = "expected",
-    weighting: Weighting = "pairs",
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
+class CalibrationError(Metric):
     """Expected calibration error against the mean human response, against each rater, or against one.
 
     ``sum_b n_b / N * |mean probability - mean response|`` over bins b. Bins are closed on the left, on float32
-    probabilities; p = 1 is in the last.
+    probabilities; p = 1 is in the last. With the default options it is `multirater_ece`.
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks with raters first ``(R, *S)`` or last ``(*S, R)``, a list with None for a missing rater, or one mask. NaN
-        and masked entries are missing answers, which are not empty ones.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
     n_bins : int, default=50
-        Number of bins; state it with the number.
-    strategy : {"uniform", "equal-mass"}, default="uniform"
-        Bins of equal width, or of equal weight. Voxels of equal probability share a bin, so there may be fewer.
+        Number of bins. 50 is what the CURVAS challenges use, and it is the default of every calibration error here.
+    strategy : {"uniform", "logit", "equal-mass"}, default="uniform"
+        Bins of equal width in the probability; of equal width in its logit, between 1e-6 and 1 - 1e-6, with a bin each for
+        exact 0 and exact 1; or of equal weight. Voxels of equal probability share a bin, so there may be fewer of the last.
+        They depend on the data, so that their sums over cases are not defined.
     target : {"mhr", "per-rater"} or int, default="mhr"
         "mhr" compares with the mean human response. "per-rater" is the mean of each rater's own error over the raters
-        who answered (the CURVAS quantity); it is never smaller, and far larger where raters disagree. A number is one
-        rater.
+        who answered (the CURVAS quantity); it is far larger where raters disagree. A number is one rater.
     kind : {"foreground", "top-label"}, default="foreground"
         Probability of foreground, or confidence ``max(p, 1 - p)`` in the label that is more probable (background at
-        1/2). Top-label errors let an excess in one half cancel that in the other.
+        1/2). Top-label errors let too large probabilities in one half cancel too small ones in the other.
     norm : {"expected", "average", "maximum"}, default="expected"
         Mean over bins by weight, plain mean over occupied bins, or the largest.
     weighting : {"pairs", "voxels"}, default="pairs"
         With the mean human response: whether a voxel counts once for each rater who answered, or once. These differ
         only where raters are missing.
-    roi : array_like of bool, shape S, optional
-        Voxels that count. State it with the number: background makes any ECE small.
-    rater_axis : int, optional
-        Axis of the raters where the stack fits both ways.
-    sample_weight : array_like of float, shape S, optional
-        Weight of each voxel.
+    edges : sequence of float, optional
+        Inner edges of the bins in ascending order, instead of ``n_bins`` and ``strategy``.
 
     Returns
     -------
     float
-        In [0, 1], 0 is best.
+        In [0, 1], 0 is best. State the bins and the ROI with the number: background makes any such error small.
 
     Raises
     ------
     ValueError
-        If there is no voxel that a rater answered, an option is unknown, or raters are needed and a soft target was
+        If there is no voxel that a rater answered, an option is unknown, or raters are needed and an averaged target was
         given.
+
+    Notes
+    -----
+    Of a tally it is exact if the grid is cut at the edges, as the standard grid is for 50 bins, and every rater answered
+    everywhere. Otherwise it is off by at most 0.8 % of the mean of ``min(p, 1 - p)`` (raters missing), or by what the
+    voxels of the grid's bins that an edge cuts contribute.
 
     References
     ----------
@@ -251,81 +106,180 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(probs, masks, n_bins=10, target="per-rater"), 4)
     0.175
     """
-    _check_options(n_bins, target, kind, norm, weighting)
-    check_choice("strategy", strategy, ("uniform", "equal-mass"))
-    metric = partial(ece_metric, kind=kind, norm=norm, weighting=weighting)
-    if strategy == "uniform" and weighting == "pairs" and sample_weight is None and _prefers_tally(probs, raters):
-        grid = grid_of_uniform_bins(n_bins, kind)
-        rows = rows_of_raters(tally(probs, raters, grid=grid, roi=roi, rater_axis=rater_axis))
-        require_voxels(sum(float(row.count.sum()) for row in rows))
-        if target == "per-rater":
-            targets = rows
-        elif target == "mhr":
-            targets = [stack(rows)]
+
+    name = "mr_ece"
+    label = "MR-ECE"
+    function_name = "expected_calibration_error"
+    named_options = ("strategy", "target", "kind", "norm")
+
+    n_bins: int = 50
+    strategy: Strategy = "uniform"
+    target: Target = "mhr"
+    kind: Kind = "foreground"
+    norm: Norm = "expected"
+    weighting: Weighting = "pairs"
+    edges: tuple[float, ...] | None = None
+
+    def check_options(self) -> None:
+        check_n_bins(self.n_bins)
+        if not isinstance(self.target, int | np.integer) and self.target not in ("mhr", "per-rater"):
+            msg = f"target must be 'mhr', 'per-rater' or the index of a rater; got {self.target!r}."
+            raise ValueError(msg)
+        check_choice("strategy", self.strategy, ("uniform", "logit", "equal-mass"))
+        check_choice("kind", self.kind, ("foreground", "top-label"))
+        check_choice("norm", self.norm, tuple(_ACRONYM))
+        check_choice("weighting", self.weighting, ("pairs", "voxels"))
+
+    def named(self) -> tuple[str, str]:
+        whose = {"mhr": "MR", "per-rater": "mean rater"}.get(str(self.target), f"rater {self.target}")
+        label = f"{whose} {'top-label ' if self.kind == 'top-label' else ''}{_ACRONYM[self.norm]}"
+        name = label.lower().replace(" ", "_").replace("-", "_")
+        if self.strategy != "uniform":
+            name, label = f"{name}_{self.strategy.replace('-', '_')}", f"{label} ({self.strategy} bins)"
+        return name, label.replace("MR ", "MR-")
+
+    def inner_edges(self) -> tuple[float, ...]:
+        """The edges between the bins; ValueError for bins that depend on the data."""
+        if self.edges is not None:
+            return self.edges
+        if self.strategy == "equal-mass":
+            msg = (
+                "Bins of equal mass depend on the data, so that sums over several cases are not defined: give edges=, "
+                "strategy='uniform' or strategy='logit'."
+            )
+            raise ValueError(msg)
+        return bin_edges(self.n_bins, self.strategy)
+
+    def sums(self, responses: Responses) -> FloatArray:
+        """Weight, probability and response of each target and bin, flat: (n_targets, 3, n_bins)."""
+        edges = self.inner_edges()
+        prob, answers = responses.distinct()
+        if self.target == "mhr":
+            pairs = self.weighting == "pairs"
+            given = [(answers.pairs, answers.votes) if pairs else (answers.count, answers.responses)]
         else:
-            targets = [rows[_checked(int(target), len(rows))]]
-        of_mean = metric(n_bins=n_bins)
-        return _defined(float(mean_defined(np.array([of_mean(t) for t in targets]))), target)
-    if strategy == "uniform":
-        uniform = metric(n_bins=n_bins, target=target)
-        value = score_arrays(uniform, probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight)
-        return _defined(value, target)
-    responses = responses_of(probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight)
-    one = responses if isinstance(target, str) else responses.rater(int(target))
-    edges = equal_mass_edges(top_label(one) if kind == "top-label" else one, n_bins, weighting)
-    return _defined(metric(n_bins=n_bins, edges=edges, target=target)(responses), target)
+            who = range(responses.n_raters) if self.target == "per-rater" else [int(self.target)]
+            given = [answers.rater(r) for r in who]
+        foreground = None
+        if self.kind == "top-label":
+            foreground, prob = prob > 0.5, np.maximum(prob, 1 - prob)
+        add = sums_by_bin(prob, edges)
+        rows = np.empty((3, prob.size))
+        sums = np.empty((len(given), 3, len(edges) + 1))
+        for i, (weight, votes) in enumerate(given):
+            rows[2] = votes
+            if foreground is not None:
+                np.subtract(weight, votes, out=rows[2], where=~foreground)
+            if i and weight is given[i - 1][0]:  # raters who answered at the same voxels share two of the sums
+                sums[i, :2], sums[i, 2:] = sums[i - 1, :2], add(rows[2:])
+            else:
+                rows[0], rows[1] = weight, weight * prob
+                sums[i] = add(rows)
+        return sums.ravel()
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        weight, gap = self._weight_and_gap(sums)
+        return mean_defined(self._of_target(weight, np.abs(gap)))
+
+    def resampler(self, sums: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """As in `Metric`; the gap of a bin is a sum itself, so only gaps of occupied bins need to be added up."""
+        weights, gaps = self._weight_and_gap(sums)
+        targets = []
+        for weight, gap in zip(np.moveaxis(weights, 1, 0), np.moveaxis(gaps, 1, 0), strict=True):
+            used = weight.any(axis=0)
+            mass = weight.sum(axis=1, keepdims=True) if self.norm == "expected" else weight[:, used]
+            targets.append((mass, gap[:, used]))
+
+        def evaluate(counts: FloatArray) -> FloatArray:
+            errors = [
+                self._of_target(weighted_sums(mass, counts), np.abs(weighted_sums(gap, counts)))
+                for mass, gap in targets
+            ]
+            return mean_defined(np.stack(errors, axis=-1))
+
+        return evaluate
+
+    def _weight_and_gap(self, sums: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weight, and sum of probabilities less that of votes, of shape (..., n_targets, n_bins)."""
+        parts = sums.reshape(*sums.shape[:-1], -1, 3, len(self.inner_edges()) + 1)
+        return parts[..., 0, :], parts[..., 1, :] - parts[..., 2, :]
+
+    def _of_target(self, weight: FloatArray, gap: FloatArray) -> FloatArray:
+        """The error of each target from the weights and absolute gaps of its bins, which are the last axis."""
+        if self.norm == "expected":
+            return ratio(gap.sum(axis=-1), weight.sum(axis=-1))
+        gaps = ratio(gap, weight)
+        if self.norm == "average":
+            return mean_defined(gaps)
+        largest: FloatArray = np.fmax.reduce(gaps, axis=-1, initial=np.nan)
+        return largest
+
+    def of_responses(self, responses: Responses) -> float:
+        if self.strategy != "equal-mass" or self.edges is not None:
+            return super().of_responses(responses)
+        one = responses if isinstance(self.target, str) else responses.rater(int(self.target))
+        edges = equal_mass_edges(top_label(one) if self.kind == "top-label" else one, self.n_bins, self.weighting)
+        return replace(self, edges=edges).of_responses(responses)
+
+    def of_arrays(self, probs: Any, raters: Any, **where: Any) -> float:
+        # Of many voxels in float32 a tally whose grid is cut at the edges is as exact as a row a voxel, and quicker.
+        probs = as_array(probs)
+        raters = as_array(raters) if is_array(raters) else raters
+        plain = self.edges is None and self.weighting == "pairs" and where.get("sample_weight") is None
+        if self.strategy == "equal-mass" and self.edges is None:
+            rows = voxel_responses(probs, raters, **where)
+            require_voxels(float(rows.count.sum()))
+            value = self.of_responses(rows)
+        elif plain and self.strategy == "uniform" and _is_big(probs, raters):
+            where = {key: where.get(key) for key in ("roi", "rater_axis")}
+            value = self._of_big_arrays(probs, raters, **where)
+        else:
+            value = super().of_arrays(probs, raters, **where)
+        if np.isnan(value):
+            msg = f"Rater {self.target} answered at no voxel of the ROI."
+            raise ValueError(msg)
+        return value
+
+    def _of_big_arrays(self, probs: Any, raters: Any, **where: Any) -> float:
+        counted = tally(probs, raters, grid=grid_of_uniform_bins(self.n_bins, self.kind), **where)
+        targets = rows_of_raters(counted)
+        require_voxels(sum(float(rows.count.sum()) for rows in targets))
+        if self.target == "mhr":
+            targets = [concatenated(targets)]
+        elif self.target != "per-rater":
+            if not 0 <= int(self.target) < len(targets):
+                msg = f"rater must lie between 0 and {len(targets) - 1}; got {self.target}."
+                raise ValueError(msg)
+            targets = [targets[int(self.target)]]
+        of_mean = replace(self, target="mhr")
+        return float(mean_defined(np.array([of_mean.of_responses(target) for target in targets])))
 
 
-def _prefers_tally(probs: ArrayLike, raters: Any) -> bool:
-    """Whether a tally is as exact as a row a voxel, and quicker: many voxels in float32, and raters told apart."""
-    if np.asarray(probs).dtype not in (np.float16, np.float32) or np.size(probs) <= _BIG:
+def _is_big(probs: Any, raters: Any) -> bool:
+    """Whether there are many voxels, in a type that a float32 grid sorts exactly, and raters who are told apart."""
+    if probs.dtype not in (np.float16, np.float32) or probs.size <= _BIG:
         return False
-    return not (hasattr(raters, "dtype") and raters.dtype.kind == "f" and np.shape(raters) == np.shape(probs))
+    return not (hasattr(raters, "dtype") and raters.dtype.kind == "f" and np.shape(raters) == probs.shape)
 
 
-def _checked(rater: int, n_raters: int) -> int:
-    if not 0 <= rater < n_raters:
-        msg = f"rater must lie between 0 and {n_raters - 1}; got {rater}."
-        raise ValueError(msg)
-    return rater
-
-
-def _defined(value: float, target: Target) -> float:
-    if np.isnan(value):
-        msg = f"Rater {target} answered at no voxel of the ROI."
-        raise ValueError(msg)
-    return value
-
-
-def multirater_ece(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    n_bins: int = 15,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
+@dataclass(frozen=True)
+class MultiraterECE(CalibrationError):
     """MR-ECE: expected calibration error over all pairs of a voxel and a rater who answered there [1]_.
 
-    Where every rater answered everywhere it is the error against the mean human response. The number of bins is not
-    given in the paper; 15 of equal width is the customary choice.
+    Where every rater answered everywhere it is the error against the mean human response. The paper does not give the number
+    of bins; here it is 50 everywhere, in functions, tables and gates, as in the CURVAS challenges.
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks, as in `expected_calibration_error`.
-    n_bins : int, default=15
-        Bins of equal width.
-    roi, rater_axis, sample_weight
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
+    n_bins, strategy, target, kind, norm, weighting, edges
         As in `expected_calibration_error`.
 
     Returns
     -------
     float
-        In [0, 1], 0 is best; at most `mean_rater_ece` with the same bins.
+        In [0, 1], 0 is best. If every rater answered everywhere, it is at most `mean_rater_ece` with the same bins.
 
     Raises
     ------
@@ -341,21 +295,12 @@ def multirater_ece(
     >>> multirater_ece([0.5, 0.5], [[0, 1], [1, 0]])
     0.0
     """
-    return expected_calibration_error(
-        probs, raters, n_bins=n_bins, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight
-    )
+
+    function_name = "multirater_ece"
 
 
-def mean_rater_ece(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    n_bins: int = 50,
-    kind: Kind = "foreground",
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
+@dataclass(frozen=True)
+class MeanRaterECE(CalibrationError):
     """Expected calibration error of each rater, averaged over the raters who answered somewhere.
 
     With ``kind="top-label"`` it is what CURVAS reports, without its program's quirks; for those see
@@ -363,16 +308,10 @@ def mean_rater_ece(
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks, as in `expected_calibration_error`.
-    n_bins : int, default=50
-        Bins of equal width.
-    kind : {"foreground", "top-label"}, default="foreground"
-        As in `expected_calibration_error`.
-    roi, rater_axis, sample_weight
-        As in `expected_calibration_error`.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
+    n_bins, strategy, target, kind, norm, weighting, edges
+        As in `expected_calibration_error`; the target is "per-rater".
 
     Returns
     -------
@@ -382,50 +321,36 @@ def mean_rater_ece(
     Raises
     ------
     ValueError
-        If there is no voxel that a rater answered, or raters are not told apart (a soft target).
+        If there is no voxel that a rater answered, or raters are not told apart (an averaged target).
 
     Examples
     --------
     >>> mean_rater_ece([0.5, 0.5], [[0, 0], [1, 1]])
     0.5
     """
-    return expected_calibration_error(
-        probs,
-        raters,
-        n_bins=n_bins,
-        target="per-rater",
-        kind=kind,
-        roi=roi,
-        rater_axis=rater_axis,
-        sample_weight=sample_weight,
-    )
+
+    function_name = "mean_rater_ece"
+
+    target: Target = "per-rater"
 
 
-def maximum_calibration_error(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    n_bins: int = 50,
-    strategy: Strategy = "uniform",
-    target: Target = "mhr",
-    kind: Kind = "foreground",
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
+@dataclass(frozen=True)
+class MaximumCalibrationError(CalibrationError):
     """Largest gap between mean probability and mean response over the occupied bins (MCE).
 
     One voxel can decide it: prefer ``strategy="equal-mass"``, or few bins.
 
     Parameters
     ----------
-    probs, raters, n_bins, strategy, target, kind, roi, rater_axis, sample_weight
-        As in `expected_calibration_error`.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
+    n_bins, strategy, target, kind, norm, weighting, edges
+        As in `expected_calibration_error`; the norm is "maximum".
 
     Returns
     -------
     float
-        In [0, 1], 0 is best; at least the expected calibration error of the same bins.
+        In [0, 1], 0 is best; at least the expected calibration error of the same bins and target.
 
     Raises
     ------
@@ -437,32 +362,14 @@ def maximum_calibration_error(
     >>> round(maximum_calibration_error([0.1, 0.1, 0.9, 0.9], [0, 0, 1, 0], n_bins=10), 4)
     0.4
     """
-    return expected_calibration_error(
-        probs,
-        raters,
-        n_bins=n_bins,
-        strategy=strategy,
-        target=target,
-        kind=kind,
-        norm="maximum",
-        roi=roi,
-        rater_axis=rater_axis,
-        sample_weight=sample_weight,
-    )
+
+    function_name = "maximum_calibration_error"
+
+    norm: Norm = "maximum"
 
 
-def average_calibration_error(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    n_bins: int = 50,
-    strategy: Strategy = "uniform",
-    target: Target = "mhr",
-    kind: Kind = "foreground",
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
+@dataclass(frozen=True)
+class AverageCalibrationError(CalibrationError):
     """Plain mean over the occupied bins of the gap between mean probability and mean response (ACE).
 
     Background does not dilute it, but a bin of one voxel counts as much as one of a million. With
@@ -470,8 +377,10 @@ def average_calibration_error(
 
     Parameters
     ----------
-    probs, raters, n_bins, strategy, target, kind, roi, rater_axis, sample_weight
-        As in `expected_calibration_error`.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
+    n_bins, strategy, target, kind, norm, weighting, edges
+        As in `expected_calibration_error`; the norm is "average".
 
     Returns
     -------
@@ -488,15 +397,16 @@ def average_calibration_error(
     >>> round(average_calibration_error([0.1, 0.1, 0.1, 0.9], [0, 0, 0, 0], n_bins=10), 4)
     0.5
     """
-    return expected_calibration_error(
-        probs,
-        raters,
-        n_bins=n_bins,
-        strategy=strategy,
-        target=target,
-        kind=kind,
-        norm="average",
-        roi=roi,
-        rater_axis=rater_axis,
-        sample_weight=sample_weight,
-    )
+
+    function_name = "average_calibration_error"
+
+    norm: Norm = "average"
+
+
+expected_calibration_error = CalibrationError()
+multirater_ece = register_metric(MultiraterECE(), aliases=("expected_calibration_error",), compared=True)
+mean_rater_ece = register_metric(MeanRaterECE(), compared=True)
+register_metric(mean_rater_ece.with_options(kind="top-label"), compared=True)
+average_calibration_error = register_metric(AverageCalibrationError())
+maximum_calibration_error = register_metric(MaximumCalibrationError())
+register_metric(multirater_ece.with_options(kind="top-label"))

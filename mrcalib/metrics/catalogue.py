@@ -1,17 +1,68 @@
-"""The metrics by name, and those that a comparison reports unless it is told otherwise."""
+"""The table of all metrics by name, to which a metric is added in the file where it is defined."""
 
 from __future__ import annotations
 
-from mrcalib.metrics._metric import Metric
-from mrcalib.metrics.calibration import ece_metric
-from mrcalib.metrics.count_calibration import pit_metric, vote_coverage_metric
-from mrcalib.metrics.counts import count_log_loss_metric, rps_metric
-from mrcalib.metrics.overlap import majority_dice_metric, soft_dice_metric, threshold_dice_metric
-from mrcalib.metrics.proper import brier_metric, log_loss_metric
-from mrcalib.metrics.ranking import auc_metric
-from mrcalib.metrics.volume import volume_bias_metric, volume_crps_metric, volume_error_metric
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, overload
 
-__all__ = ["default_metrics", "get_metric"]
+from mrcalib.metrics.base import Metric
+from mrcalib.registry import Registry
+
+__all__ = ["METRICS", "default_metrics", "get_metric", "register_metric"]
+
+METRICS: Registry[Metric] = Registry("metric")
+"""All metrics by name; a name is found in any case and with hyphens, underscores and spaces as one likes."""
+
+_compared: dict[str, bool] = {}
+_classes: dict[str, str] = {}
+
+Registered = TypeVar("Registered", bound=Metric | type[Metric])
+
+
+@overload
+def register_metric(metric: Registered, *, aliases: Iterable[str] = (), compared: bool = False) -> Registered: ...
+@overload
+def register_metric(*, aliases: Iterable[str] = (), compared: bool = False) -> Callable[[Registered], Registered]: ...
+def register_metric(metric: Any = None, *, aliases: Iterable[str] = (), compared: bool = False) -> Any:
+    """Add a metric to those that ``compare``, the command line and `get_metric` know by name; return it.
+
+    Parameters
+    ----------
+    metric : Metric or subclass of Metric
+        Known by its name, its label and its name in Python; a class by those of its default options. Without it a decorator
+        of a class is returned.
+    aliases : iterable of str, optional
+        Further names.
+    compared : bool, default=False
+        Whether a comparison reports it unless it is told which metrics to report.
+
+    Raises
+    ------
+    ValueError
+        If another metric has one of these names.
+
+    Examples
+    --------
+    >>> from mrcalib.metrics import threshold_dice
+    >>> low = register_metric(threshold_dice.with_options(thresholds=[0.1]), aliases=["dice of any rater"])
+    >>> get_metric("Dice of any rater") is low
+    True
+    >>> METRICS.unregister(low.name)
+    """
+    if metric is None:
+        return lambda thing: register_metric(thing, aliases=aliases, compared=compared)
+    one = metric() if isinstance(metric, type) else metric
+    if not isinstance(one, Metric):
+        msg = f"A metric is a mrcalib.metrics.Metric, or a subclass of it; got {metric!r}."
+        raise TypeError(msg)
+    home = f"{type(one).__module__}.{type(one).__qualname__}"
+    if _classes.get(one.name, home) != home:  # the same class again is a notebook's cell that was run twice
+        msg = f"There is a metric {one.name!r} already, {_classes[one.name]}; give {home} a name of its own."
+        raise ValueError(msg)
+    in_python = (one.__name__,) if one == type(one)() else ()
+    METRICS.register(one.name, one, aliases=(one.label, *in_python, *aliases))
+    _classes[one.name], _compared[one.name] = home, compared
+    return metric
 
 
 def default_metrics() -> tuple[Metric, ...]:
@@ -22,19 +73,7 @@ def default_metrics() -> tuple[Metric, ...]:
     >>> [metric.name for metric in default_metrics()][:4]
     ['mr_ece', 'mean_rater_ece', 'mean_rater_top_label_ece', 'brier']
     """
-    return (
-        ece_metric(),
-        ece_metric(target="per-rater"),
-        ece_metric(target="per-rater", kind="top-label"),
-        brier_metric(),
-        log_loss_metric(),
-        threshold_dice_metric(),
-        majority_dice_metric(),
-        soft_dice_metric(),
-        volume_crps_metric(),
-        volume_bias_metric(),
-        auc_metric(),
-    )
+    return tuple(metric for name, metric in METRICS.items() if _compared[name])
 
 
 def get_metric(name: str) -> Metric:
@@ -43,7 +82,7 @@ def get_metric(name: str) -> Metric:
     Parameters
     ----------
     name : str
-        Such as "mr_ece" or "tdsc_qubiq"; an unknown name is answered with all of them.
+        Its name, its label or its name in Python, such as "mr_ece", "MR-ECE" or "multirater_ece".
 
     Returns
     -------
@@ -52,29 +91,13 @@ def get_metric(name: str) -> Metric:
     Raises
     ------
     ValueError
-        If there is no metric of this name.
+        If there is no metric of this name; names the nearest ones, and all.
 
     Examples
     --------
     >>> get_metric("brier").label
     'Brier'
+    >>> get_metric("brier_score") is get_metric("Brier")
+    True
     """
-    others = (
-        ece_metric(norm="average"),
-        ece_metric(norm="maximum"),
-        ece_metric(kind="top-label"),
-        threshold_dice_metric(thresholds="qubiq"),
-        threshold_dice_metric(thresholds="mrnet"),
-        volume_crps_metric(reference="empirical"),
-        volume_error_metric(),
-        auc_metric(label="majority"),
-        rps_metric(),
-        count_log_loss_metric(),
-        vote_coverage_metric(),
-        pit_metric(),
-    )
-    metrics = {metric.name: metric for metric in (*default_metrics(), *others)}
-    if name not in metrics:
-        msg = f"There is no metric {name!r}; there are {', '.join(metrics)}."
-        raise ValueError(msg)
-    return metrics[name]
+    return METRICS.get(name)

@@ -1,26 +1,26 @@
-"""Whether predicted numbers of votes are borne out: coverage of intervals by case, and the probability integral transform."""
+"""Whether predicted numbers of votes are borne out: coverage of intervals, and the probability integral transform."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.inputs import check_n_bins
-from mrcalib.metrics._metric import FloatArray, Metric, ratio
-from mrcalib.metrics.counts import Rows, count_responses, predicted_counts
-from mrcalib.metrics.ordinal import check_count_probs
+from mrcalib.metrics.base import FloatArray, ratio
+from mrcalib.metrics.catalogue import register_metric
+from mrcalib.metrics.count_scores import CountMetric
+from mrcalib.metrics.counts import Rows, check_count_probs, predicted_counts
 from mrcalib.responses import Responses
 
 __all__ = [
     "VoteCoverage",
+    "pit_deviation",
     "pit_histogram",
-    "pit_metric",
-    "vote_coverage_metric",
+    "vote_coverage_bias",
     "vote_interval",
     "vote_interval_coverage",
 ]
@@ -76,41 +76,6 @@ def _interval(dist: FloatArray, level: float) -> tuple[NDArray[np.int64], NDArra
     return (below < tail - ROUNDING).sum(axis=-1), (below < 1 - tail - ROUNDING).sum(axis=-1)
 
 
-def vote_coverage_metric(level: float = 0.9, *, certainty: float = 1.0) -> Metric:
-    """Coverage of the central intervals of votes less what they claim, as a metric, for ``compare``.
-
-    Parameters
-    ----------
-    level : float, default=0.9
-        Of the intervals.
-    certainty : float, default=1.0
-        Leave out voxels whose most probable number of votes has more than this probability: in a segmentation most
-        voxels are certain background, which covers itself and hides the rest. 1.0 leaves none out.
-
-    Returns
-    -------
-    Metric
-        Named "vote_coverage_bias". Its statistics are the number of voxels covered, the sum of the probabilities that
-        their intervals hold, and the number of voxels.
-
-    Examples
-    --------
-    >>> rows = count_responses([[0.5, 0.5, 0.0]] * 2, [[1, 1], [0, 1]])
-    >>> vote_coverage_metric()(rows)
-    -0.5
-    """
-    _check_level(level)
-    _check_certainty(certainty)
-    return Metric(
-        "vote_coverage_bias",
-        f"vote coverage ({level:.0%}) bias",
-        "zero",
-        "",
-        partial(_coverage_statistics, level=level, certainty=certainty),
-        _coverage_bias,
-    )
-
-
 def _check_certainty(certainty: float) -> None:
     if not 0 < certainty <= 1:
         msg = f"certainty must lie above 0 and at most be 1; got {certainty}."
@@ -123,18 +88,139 @@ def _uncertain(responses: Responses, certainty: float) -> Iterator[Rows]:
         yield dist[here], count[here], votes[here]
 
 
-def _coverage_statistics(responses: Responses, *, level: float, certainty: float) -> FloatArray:
-    total = np.zeros(3)
-    for dist, count, votes in _uncertain(responses, certainty):
-        low, high = _interval(dist, level)
-        k = np.arange(dist.shape[1])
-        inside = (k >= low[:, np.newaxis]) & (k <= high[:, np.newaxis])
-        total += count @ ((votes >= low) & (votes <= high)), count @ (dist * inside).sum(axis=1), count.sum()
-    return total
+@dataclass(frozen=True)
+class VoteCoverageBias(CountMetric):
+    """Coverage of the central intervals of votes less what they claim; see `vote_interval_coverage`.
+
+    Parameters
+    ----------
+    count_probs, raters, class_axis, roi, sample_weight, rater_axis
+        As in `count_responses`; or several cases, as in `Metric`. The probabilities of `Case` objects and tallies stand for
+        binomial counts, and so do those of an array with ``class_axis=None``.
+    average : {"mean", "pooled"}, default="mean"
+        Of several cases, as in `Metric`.
+    level : float, default=0.9
+        Of the intervals.
+    certainty : float, default=1.0
+        Leave out voxels whose most probable number of votes has more than this probability: in a segmentation most
+        voxels are certain background, which covers itself and hides the rest. 1.0 leaves none out.
+
+    Returns
+    -------
+    float
+        Share of voxels whose number of votes lies in its interval, less the mean predicted probability of the intervals;
+        below 0 is overconfident.
+
+    Raises
+    ------
+    ValueError
+        As `count_responses`, or for a level or certainty that is no probability.
+
+    Examples
+    --------
+    >>> vote_coverage_bias([[0.5, 0.5, 0.0]] * 2, [[1, 1], [0, 1]])
+    -0.5
+    """
+
+    name = "vote_coverage_bias"
+    label = "vote coverage (90%) bias"
+    better = "zero"
+    named_options = ("level",)
+
+    level: float = 0.9
+    certainty: float = 1.0
+
+    def check_options(self) -> None:
+        _check_level(self.level)
+        _check_certainty(self.certainty)
+
+    def named(self) -> tuple[str, str]:
+        name = "vote_coverage_bias" if self.level == 0.9 else f"vote_coverage_{self.level:g}_bias"
+        return name, f"vote coverage ({100 * self.level:g}%) bias"
+
+    def sums(self, responses: Responses) -> FloatArray:
+        """Voxels covered, sum of the probabilities that their intervals hold, and voxels."""
+        total = np.zeros(3)
+        for dist, count, votes in _uncertain(responses, self.certainty):
+            low, high = _interval(dist, self.level)
+            k = np.arange(dist.shape[1])
+            inside = (k >= low[:, np.newaxis]) & (k <= high[:, np.newaxis])
+            total += count @ ((votes >= low) & (votes <= high)), count @ (dist * inside).sum(axis=1), count.sum()
+        return total
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        return ratio(sums[..., 0] - sums[..., 1], sums[..., 2])
 
 
-def _coverage_bias(statistics: FloatArray) -> FloatArray:
-    return ratio(statistics[..., 0] - statistics[..., 1], statistics[..., 2])
+@dataclass(frozen=True)
+class PITDeviation(CountMetric):
+    """How far the PIT histogram of vote counts is from flat; see `pit_histogram`.
+
+    Parameters
+    ----------
+    count_probs, raters, class_axis, roi, sample_weight, rater_axis
+        As in `count_responses`; or several cases, as in `Metric`. The probabilities of `Case` objects and tallies stand for
+        binomial counts, and so do those of an array with ``class_axis=None``.
+    average : {"mean", "pooled"}, default="mean"
+        Of several cases, as in `Metric`.
+    n_bins : int, default=10
+        Bins of equal width.
+    certainty : float, default=1.0
+        Leave out voxels whose most probable number of votes has more than this probability.
+
+    Returns
+    -------
+    float
+        The probability that would have to be moved to make the histogram flat, in [0, 1).
+
+    Raises
+    ------
+    ValueError
+        As `count_responses`, or for options that make no sense.
+
+    Examples
+    --------
+    >>> pit_deviation([[0.5, 0.5, 0.0]] * 2, [[1, 1], [0, 1]], n_bins=4)
+    0.5
+    """
+
+    name = "pit_deviation"
+    label = "PIT deviation"
+
+    n_bins: int = 10
+    certainty: float = 1.0
+
+    def check_options(self) -> None:
+        check_n_bins(self.n_bins)
+        _check_certainty(self.certainty)
+
+    def sums(self, responses: Responses) -> FloatArray:
+        """Mass of each bin: that of a voxel is spread evenly from the probability of fewer votes to that of no more."""
+        edges = np.linspace(0, 1, self.n_bins + 1)
+        mass = np.zeros(self.n_bins)
+        for dist, count, votes in _uncertain(responses, self.certainty):
+            row = np.arange(votes.size)
+            upper = np.clip(np.cumsum(dist, axis=1)[row, votes], 0.0, 1.0)
+            lower = np.clip(upper - dist[row, votes], 0.0, 1.0)
+            width = upper - lower
+            wide = width > ROUNDING
+            passed = np.zeros((self.n_bins + 1, votes.size))
+            for i, edge in enumerate(edges):
+                passed[i, wide] = np.clip((edge - lower[wide]) / width[wide], 0.0, 1.0)
+                passed[i, ~wide] = edge >= upper[~wide]
+            passed[-1] = 1.0
+            mass += np.diff(passed @ count)
+            mass[0] += passed[0] @ count
+        return mass
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        share = ratio(sums, sums.sum(axis=-1, keepdims=True))
+        deviation: FloatArray = 0.5 * np.abs(share - 1 / sums.shape[-1]).sum(axis=-1)
+        return deviation
+
+
+vote_coverage_bias = register_metric(VoteCoverageBias())
+pit_deviation = register_metric(PITDeviation())
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +250,13 @@ def vote_interval_coverage(
     certainty: float = 1.0,
     class_axis: int = -1,
     roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
     sample_weight: ArrayLike | None = None,
+    rater_axis: int | None = None,
 ) -> VoteCoverage:
     """How many voxels have a number of votes inside their predicted interval.
 
     Voxels of an image are dependent: for an interval around the coverage, resample patients, as
-    ``mrcalib.plots.VoteCoverageDisplay`` and ``compare`` with `vote_coverage_metric` do.
+    ``mrcalib.plots.VoteCoverageDisplay`` and ``compare`` with `vote_coverage_bias` do.
 
     Parameters
     ----------
@@ -196,64 +282,10 @@ def vote_interval_coverage(
     >>> vote_interval_coverage([[0.5, 0.5, 0.0]] * 2, [[1, 1], [0, 1]])
     VoteCoverage(observed=0.5, claimed=1.0, n_voxels=2.0)
     """
-    metric = vote_coverage_metric(level, certainty=certainty)
+    metric = vote_coverage_bias.with_options(level=level, certainty=certainty)
     options: dict[str, Any] = {"class_axis": class_axis, "roi": roi, "rater_axis": rater_axis}
-    sums = metric.statistics(count_responses(count_probs, raters, sample_weight=sample_weight, **options))
+    sums = metric.sums_of_arrays(count_probs, raters, sample_weight=sample_weight, **options)
     return VoteCoverage(float(ratio(sums[0], sums[2])), float(ratio(sums[1], sums[2])), float(sums[2]))
-
-
-def pit_metric(n_bins: int = 10, *, certainty: float = 1.0) -> Metric:
-    """How far the PIT histogram is from flat, as a metric, for ``compare``; see `pit_histogram`.
-
-    Parameters
-    ----------
-    n_bins : int, default=10
-        Bins of equal width.
-    certainty : float, default=1.0
-        Leave out voxels whose most probable number of votes has more than this probability.
-
-    Returns
-    -------
-    Metric
-        Named "pit_deviation": the probability that would have to be moved to make the histogram flat, in [0, 1). Its
-        statistics are the mass of each bin.
-
-    Examples
-    --------
-    >>> rows = count_responses([[0.5, 0.5, 0.0]] * 2, [[1, 1], [0, 1]])
-    >>> pit_metric(4)(rows)
-    0.5
-    """
-    n_bins = check_n_bins(n_bins)
-    _check_certainty(certainty)
-    statistics = partial(_pit_statistics, n_bins=n_bins, certainty=certainty)
-    return Metric("pit_deviation", "PIT deviation", "lower", "", statistics, _pit_deviation)
-
-
-def _pit_statistics(responses: Responses, *, n_bins: int, certainty: float) -> FloatArray:
-    """Mass of each bin: that of a voxel is spread evenly from the probability of fewer votes to that of no more."""
-    edges = np.linspace(0, 1, n_bins + 1)
-    mass = np.zeros(n_bins)
-    for dist, count, votes in _uncertain(responses, certainty):
-        row = np.arange(votes.size)
-        upper = np.clip(np.cumsum(dist, axis=1)[row, votes], 0.0, 1.0)
-        lower = np.clip(upper - dist[row, votes], 0.0, 1.0)
-        width = upper - lower
-        wide = width > ROUNDING
-        passed = np.zeros((n_bins + 1, votes.size))
-        for i, edge in enumerate(edges):
-            passed[i, wide] = np.clip((edge - lower[wide]) / width[wide], 0.0, 1.0)
-            passed[i, ~wide] = edge >= upper[~wide]
-        passed[-1] = 1.0
-        mass += np.diff(passed @ count)
-        mass[0] += passed[0] @ count
-    return mass
-
-
-def _pit_deviation(statistics: FloatArray) -> FloatArray:
-    share = ratio(statistics, statistics.sum(axis=-1, keepdims=True))
-    deviation: FloatArray = 0.5 * np.abs(share - 1 / statistics.shape[-1]).sum(axis=-1)
-    return deviation
 
 
 def pit_histogram(
@@ -264,8 +296,8 @@ def pit_histogram(
     certainty: float = 1.0,
     class_axis: int = -1,
     roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
     sample_weight: ArrayLike | None = None,
+    rater_axis: int | None = None,
 ) -> FloatArray:
     """Histogram of the probability integral transform of vote counts, not randomised [1]_.
 
@@ -303,8 +335,8 @@ def pit_histogram(
     >>> pit_histogram([[0.5, 0.5, 0.0]] * 2, [[1, 0], [0, 0]], n_bins=4).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    metric = pit_metric(n_bins, certainty=certainty)
+    metric = pit_deviation.with_options(n_bins=n_bins, certainty=certainty)
     options: dict[str, Any] = {"class_axis": class_axis, "roi": roi, "rater_axis": rater_axis}
-    mass = metric.statistics(count_responses(count_probs, raters, sample_weight=sample_weight, **options))
+    mass = metric.sums_of_arrays(count_probs, raters, sample_weight=sample_weight, **options)
     density: FloatArray = ratio(mass, mass.sum(keepdims=True)) * n_bins
     return density

@@ -1,4 +1,4 @@
-"""How good predicted distributions over the number of votes are: rows, scores, and rows by level.
+"""How many raters mark a voxel: labels, distributions over this number, what is read off them, and rows that carry them.
 
 Where some raters are missing at a voxel, the prediction for K raters is thinned to those who answered, as if these had been
 drawn without regard to what they marked; so no voxel is lost, and a complete one is scored as it is.
@@ -6,26 +6,248 @@ drawn without regard to what they marked; so no voxel is lost, and a complete on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._thinning import thinned
-from mrcalib.inputs import check_choice, check_voxels
-from mrcalib.metrics._door import require_voxels
-from mrcalib.metrics._metric import FloatArray, Metric, ratio
-from mrcalib.metrics.ordinal import binomial_count_probs, check_count_probs, count_readout
-from mrcalib.metrics.proper import EPS
+from mrcalib.inputs import MAX_RATERS, Voxels, as_array, bit_masks, check_choice, check_probs, check_voxels
+from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.responses import Responses
+from mrcalib.tallies import thinned
 
-__all__ = ["count_level_responses", "count_log_loss", "count_log_loss_metric", "count_responses", "rps_metric"]
+__all__ = [
+    "Readout",
+    "Rows",
+    "Tie",
+    "binomial_count_probs",
+    "check_count_probs",
+    "count_level_responses",
+    "count_readout",
+    "count_responses",
+    "majority_threshold",
+    "orc_labels",
+    "predicted_counts",
+]
 
-Norm = Literal["classes", "levels", "none"]
+Readout = Literal["expected", "majority"]
+Tie = Literal["foreground", "background"]
 Rows = tuple[FloatArray, FloatArray, NDArray[np.intp]]
+"""Distributions of votes, weights and numbers of votes, of voxels at which equally many raters answered."""
+
+
+def orc_labels(
+    raters: Any, *, rater_axis: int = 0, missing: Literal["raise", "mask"] = "raise"
+) -> NDArray[np.int64] | np.ma.MaskedArray[Any, np.dtype[np.int64]]:
+    """The ordinal rater consensus: how many of the K raters marked each voxel (equation 1 of [1]_).
+
+    Parameters
+    ----------
+    raters : array_like or sequence
+        Masks of 0 and 1, of shape (K, *S), or a list of masks of shape S with None for a missing rater; NaN and masked
+        entries are voxels that the rater did not answer.
+    rater_axis : int, default=0
+        Axis of the raters in a stack.
+    missing : {"raise", "mask"}, default="raise"
+        The number of votes out of K is not defined where a rater is missing: refuse, or mask these voxels.
+
+    Returns
+    -------
+    ndarray or masked array of int64, shape S
+        From 0 to K; a masked array with ``missing="mask"``.
+
+    Raises
+    ------
+    ValueError
+        If an answer is missing and ``missing="raise"``, there is no rater, or masks hold other values than 0 and 1.
+
+    References
+    ----------
+    .. [1] arXiv:2605.02437.
+
+    Examples
+    --------
+    >>> orc_labels([[0, 1, 1], [0, 0, 1], [0, 0, 1]])
+    array([0, 1, 3])
+    >>> orc_labels([[0, 1, 1], [0, 0, np.nan]], missing="mask").tolist()
+    [0, 1, None]
+    """
+    check_choice("missing", missing, ("raise", "mask"))
+    if isinstance(raters, list | tuple) and any(one is None for one in raters):
+        masks = [None if one is None else np.ma.asanyarray(one) for one in raters]
+    else:
+        stack = np.ma.asanyarray(raters)
+        if not -stack.ndim <= rater_axis < stack.ndim or stack.ndim < 2:
+            msg = f"raters must be a stack of masks with an axis of raters (rater_axis); got shape {stack.shape}."
+            raise ValueError(msg)
+        masks = list(np.ma.asanyarray(np.moveaxis(stack, rater_axis, 0)))
+    shape = next((mask.shape for mask in masks if mask is not None), None)
+    if shape is None:
+        msg = "There is no rater to count: raters are all missing (None), or the stack is empty."
+        raise ValueError(msg)
+    votes, answers = _counted(masks, shape)
+    complete = answers == len(masks)
+    if missing == "mask":
+        return np.ma.MaskedArray(votes, ~complete)
+    if not complete.all():
+        msg = (
+            "The number of votes is not defined where a rater is missing (None, NaN or masked): leave those voxels or the "
+            'rater out, or pass missing="mask". A rater who found nothing is a mask of zeros.'
+        )
+        raise ValueError(msg)
+    return votes
+
+
+def _counted(masks: list[Any], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Votes and answers at each voxel, of masks or None."""
+    if len(masks) > MAX_RATERS:
+        msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}. Is rater_axis right?"
+        raise ValueError(msg)
+    flat = (int(np.prod(shape)),)
+    voxels = check_voxels(
+        np.zeros(flat, np.float32), [None if m is None else m.reshape(flat) for m in masks], soft=False
+    )
+    votes, answers = np.zeros((2, *flat), dtype=np.int64)
+    start = 0
+    for chunk in voxels.chunks():
+        here = slice(start, start + chunk.probs.size)
+        for mask, known in zip(chunk.masks, chunk.present, strict=True):
+            if not mask.size:
+                continue
+            if mask.max() > 1:
+                voxels.refuse_labels(next(r for r, m in enumerate(chunk.masks) if m is mask))
+            answered = known if known.size else np.uint8(1)
+            votes[here] += mask * answered
+            answers[here] += answered
+        start = here.stop
+    return votes.reshape(shape), answers.reshape(shape)
+
+
+def majority_threshold(n_raters: int, tie: Tie = "foreground") -> int:
+    """The smallest number of votes that is a majority of ``n_raters``; ``tie`` says what half of them is.
+
+    Examples
+    --------
+    >>> [majority_threshold(n, tie) for n in (3, 4) for tie in ("foreground", "background")]
+    [2, 2, 2, 3]
+    """
+    check_choice("tie", tie, ("foreground", "background"))
+    return (n_raters + 1) // 2 if tie == "foreground" else n_raters // 2 + 1
+
+
+def check_count_probs(count_probs: ArrayLike, class_axis: int = -1, *, nan: bool = False) -> FloatArray:
+    """Distributions over numbers of votes in float64, classes last; ValueError unless they are such.
+
+    ``nan=True`` lets rows of NaN pass.
+    """
+    classes = check_probs(count_probs).astype(np.float64)
+    if classes.ndim < 1 or not -classes.ndim <= class_axis < classes.ndim or classes.shape[class_axis] < 2:
+        msg = f"count_probs must have an axis (class_axis) of at least 2 classes; got shape {np.shape(count_probs)}."
+        raise ValueError(msg)
+    classes = np.moveaxis(classes, class_axis, -1)
+    total = classes.sum(axis=-1)
+    good = np.all(classes >= 0, axis=-1) & (np.abs(total - 1) <= 1e-3)
+    if not np.all(good | np.isnan(classes).all(axis=-1) if nan else good):
+        msg = (
+            "count_probs must be probabilities that sum to 1 over the classes (class_axis); "
+            "if these are logits, pass their softmax."
+        )
+        raise ValueError(msg)
+    return classes
+
+
+def count_readout(
+    count_probs: ArrayLike, readout: Readout = "expected", *, tie: Tie = "foreground", class_axis: int = -1
+) -> NDArray[Any]:
+    """One foreground probability from distributions over the number of votes.
+
+    The two read-outs answer different questions, and differ wherever raters do: only the expected one estimates the mean
+    human response, so that only it can have a small MR-ECE (``expected_calibration_error`` with ``target="mhr"``); the
+    majority one is calibrated against the label of the majority. Say with a number which one it is of.
+
+    Parameters
+    ----------
+    count_probs : array_like of float, shape (*S, K + 1)
+        Probability of each number of votes; sums to 1 over the classes, to within 1e-3.
+    readout : {"expected", "majority"}, default="expected"
+        The expected fraction of raters, ``sum_k k p_k / K``; or the probability that most of them mark the voxel, which
+        is equation 2 of [1]_.
+    tie : {"foreground", "background"}, default="foreground"
+        Of the majority, for even K: whether half of the raters is one, as in [1]_, or not.
+    class_axis : int, default=-1
+        Axis of the classes; 0 or 1 for a network's output.
+
+    Returns
+    -------
+    ndarray of shape S, of the float dtype of ``count_probs``
+        In [0, 1]; NaN where all classes are.
+
+    Raises
+    ------
+    ValueError
+        If rows do not sum to 1, or for an unknown option.
+
+    References
+    ----------
+    .. [1] arXiv:2605.02437, equation 2.
+
+    Examples
+    --------
+    >>> votes_of_four = [[0.0, 0.5, 0.25, 0.25, 0.0]]
+    >>> count_readout(votes_of_four).tolist()
+    [0.4375]
+    >>> [count_readout(votes_of_four, "majority", tie=tie).item() for tie in ("foreground", "background")]
+    [0.5, 0.25]
+    """
+    check_choice("readout", readout, ("expected", "majority"))
+    check_choice("tie", tie, ("foreground", "background"))
+    classes = check_count_probs(count_probs, class_axis, nan=True)
+    n_raters = classes.shape[-1] - 1
+    if readout == "expected":
+        value = classes @ (np.arange(n_raters + 1) / n_raters)
+    else:
+        value = classes[..., majority_threshold(n_raters, tie) :].sum(axis=-1)
+    return np.asarray(np.clip(value, 0.0, 1.0), dtype=np.asarray(count_probs).dtype)
+
+
+def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
+    """The distribution of the number of votes if each rater marked a voxel independently with probability p.
+
+    Raters are not independent, so real counts are more dispersed; it is the yardstick that an ordinal model should
+    beat.
+
+    Parameters
+    ----------
+    probs : array_like of float, shape S
+        Foreground probabilities in [0, 1].
+    n_raters : int
+        Number of raters K.
+
+    Returns
+    -------
+    ndarray of shape (*S, K + 1)
+
+    Raises
+    ------
+    ValueError
+        If ``n_raters`` is not positive.
+
+    Examples
+    --------
+    >>> binomial_count_probs([0.5], 2).tolist()
+    [[0.25, 0.5, 0.25]]
+    """
+    from scipy.special import comb
+
+    if n_raters < 1:
+        msg = f"n_raters must be at least 1; got {n_raters}."
+        raise ValueError(msg)
+    p = check_probs(probs).astype(np.float64)[..., None]
+    k = np.arange(n_raters + 1)
+    density: FloatArray = comb(n_raters, k) * p**k * (1 - p) ** (n_raters - k)
+    return density
 
 
 def count_responses(
@@ -34,8 +256,8 @@ def count_responses(
     *,
     class_axis: int = -1,
     roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
     sample_weight: ArrayLike | None = None,
+    rater_axis: int | None = None,
 ) -> Responses:
     """Voxels as rows that carry a predicted distribution of votes: what count metrics and displays are made of.
 
@@ -43,17 +265,17 @@ def count_responses(
     ----------
     count_probs : array_like of float, shape (*S, K + 1)
         Probability of each number of votes of K raters.
-    raters : array_like or sequence
-        Masks with raters first ``(R, *S)`` or last ``(*S, R)``, or a list with None for a missing rater; at most K of them
-        may have answered at a voxel.
+    raters : array_like, sequence or mapping
+        Masks with raters first ``(R, *S)`` or last ``(*S, R)``, a list with None for a missing rater, or a dict; at most K
+        raters may have answered at a voxel. An array of shape S holds the numbers of votes of all K raters.
     class_axis : int, default=-1
         Axis of the classes in ``count_probs``.
     roi : array_like of bool, shape S, optional
         Voxels that count.
-    rater_axis : int, optional
-        Axis of the raters where the stack fits both ways.
     sample_weight : array_like of float, shape S, optional
         Weight of each voxel.
+    rater_axis : int, optional
+        Axis of the raters where the stack fits both ways.
 
     Returns
     -------
@@ -63,7 +285,8 @@ def count_responses(
     Raises
     ------
     ValueError
-        If there is no voxel, rows do not sum to 1, or more raters answered than ``count_probs`` are of.
+        If there is no voxel, rows do not sum to 1, a number of votes lies outside 0 to K, or more raters answered than
+        ``count_probs`` are of.
 
     Examples
     --------
@@ -71,14 +294,14 @@ def count_responses(
     >>> rows.prob.tolist(), rows.votes.tolist()
     ([0.25, 0.75], [1.0, 2.0])
     """
-    if np.ndim(count_probs) < 2:
-        msg = (
-            f"count_probs must have an axis of voxels and one of at least 2 classes; got shape {np.shape(count_probs)}."
-        )
+    count_probs = as_array(count_probs)
+    if count_probs.ndim < 2:
+        msg = f"count_probs must have an axis of voxels and one of at least 2 classes; got shape {count_probs.shape}."
         raise ValueError(msg)
     classes = check_count_probs(count_probs, class_axis, nan=True)
+    masks = _masks_of_votes(raters, classes.shape[:-1], classes.shape[-1] - 1, rater_axis)
     voxels = check_voxels(
-        count_readout(classes), raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, soft=False
+        count_readout(classes), masks, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight, soft=False
     )
     known = voxels.answered()
     require_voxels(float(known.sum()))
@@ -93,14 +316,28 @@ def count_responses(
     return replace(rows, count_probs=flat[known])
 
 
+def _masks_of_votes(raters: Any, shape: tuple[int, ...], n_raters: int, rater_axis: int | None) -> Any:
+    """``raters`` as they are, or masks with these numbers of votes where they are one number a voxel."""
+    if rater_axis is not None or isinstance(raters, Mapping):
+        return raters
+    if isinstance(raters, list | tuple) and any(r is None or np.ndim(r) for r in raters) and np.ndim(raters[0]):
+        return raters
+    votes = np.ma.asanyarray(as_array(raters))
+    if votes.shape != shape:
+        return raters
+    numbers = np.ma.filled(votes.astype(np.float64), np.nan)
+    if not np.all((numbers >= 0) & (numbers <= n_raters) & (numbers == np.floor(numbers))):
+        msg = f"Numbers of votes must be whole and lie between 0 and {n_raters}, the classes of count_probs less one."
+        raise ValueError(msg)
+    return [numbers > r for r in range(n_raters)]
+
+
 def _in_order_f(classes: FloatArray) -> FloatArray:
     flat: FloatArray = np.stack([classes[..., k].ravel(order="F") for k in range(classes.shape[-1])], axis=1)
     return flat
 
 
-def _rows_of(voxels: Any, known: NDArray[np.bool_]) -> Responses:
-    from mrcalib.inputs import bit_masks
-
+def _rows_of(voxels: Voxels, known: NDArray[np.bool_]) -> Responses:
     parts = []
     for chunk in voxels.chunks():
         present, marked = bit_masks(voxels, chunk)
@@ -140,113 +377,6 @@ def predicted_counts(responses: Responses) -> Iterator[Rows]:
         else:
             dist = thinned(responses.count_probs[here], n)
         yield dist, responses.count[here], responses.votes[here].astype(np.intp)
-
-
-def rps_metric(*, norm: Norm = "classes") -> Metric:
-    """The ranked probability score of vote counts as a metric, for ``compare``.
-
-    Methods that predict no distribution of votes are scored with the binomial one of their probability. At voxels where
-    only n of the raters answered it is the score of n votes.
-
-    Parameters
-    ----------
-    norm : {"classes", "levels", "none"}, default="classes"
-        As in `ranked_probability_score`, by the number of raters who answered at the voxel.
-
-    Examples
-    --------
-    >>> rows = count_responses([[0.5, 0.5, 0.0]], [[1], [1]])
-    >>> rps_metric(norm="levels")(rows)
-    0.625
-    """
-    check_choice("norm", norm, ("classes", "levels", "none"))
-    suffix = {"classes": "", "levels": "_levels", "none": "_sum"}[norm]
-    label = {"classes": "RPS", "levels": "RPS/K", "none": "RPS (sum)"}[norm]
-    return Metric(f"rps{suffix}", label, "lower", "", partial(_rps_statistics, norm=norm), _mean)
-
-
-def _rps_statistics(responses: Responses, *, norm: Norm) -> FloatArray:
-    total = np.zeros(2)
-    for dist, count, votes in predicted_counts(responses):
-        n = dist.shape[1] - 1
-        observed = votes[:, np.newaxis] <= np.arange(n)
-        score = ((np.cumsum(dist, axis=1)[:, :-1] - observed) ** 2).sum(axis=1)
-        total += count @ score / {"classes": n + 1, "levels": n, "none": 1}[norm], count.sum()
-    return total
-
-
-def _mean(statistics: FloatArray) -> FloatArray:
-    return ratio(statistics[..., 0], statistics[..., 1])
-
-
-def count_log_loss_metric(*, eps: float = EPS) -> Metric:
-    """The log score of vote counts as a metric, for ``compare``; see `count_log_loss`.
-
-    Parameters
-    ----------
-    eps : float, default=2**-24
-        Smaller probabilities count as this one.
-
-    Examples
-    --------
-    >>> count_log_loss_metric().name
-    'count_log_loss'
-    """
-    if not 0 < eps < 0.5:
-        msg = f"eps must lie between 0 and 1/2; got {eps}."
-        raise ValueError(msg)
-    return Metric("count_log_loss", "vote log loss", "lower", "", partial(_log_statistics, eps=eps), _mean)
-
-
-def _log_statistics(responses: Responses, *, eps: float) -> FloatArray:
-    total = np.zeros(2)
-    for dist, count, votes in predicted_counts(responses):
-        told = np.clip(dist[np.arange(votes.size), votes], eps, 1.0)
-        total += -(count @ np.log(told)), count.sum()
-    return total
-
-
-def count_log_loss(
-    count_probs: ArrayLike,
-    raters: Any,
-    *,
-    eps: float = EPS,
-    class_axis: int = -1,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Mean negative log-probability of the observed number of votes, in nats: the log score [1]_.
-
-    Parameters
-    ----------
-    count_probs, raters, class_axis, roi, rater_axis, sample_weight
-        As in `count_responses`.
-    eps : float, default=2**-24
-        Smaller probabilities count as this one, so that a wrong certainty costs ``-log(eps)``, 16.6 by default.
-
-    Returns
-    -------
-    float
-        At least 0, which is best.
-
-    Raises
-    ------
-    ValueError
-        As `count_responses`, or if ``eps`` is not in (0, 1/2).
-
-    References
-    ----------
-    .. [1] Good, "Rational decisions", 1952, doi:10.1111/j.2517-6161.1952.tb00104.x.
-
-    Examples
-    --------
-    >>> round(count_log_loss([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]], [[1, 1], [0, 1]]), 4)
-    0.6931
-    """
-    metric = count_log_loss_metric(eps=eps)
-    options: dict[str, Any] = {"class_axis": class_axis, "roi": roi, "rater_axis": rater_axis}
-    return metric(count_responses(count_probs, raters, sample_weight=sample_weight, **options))
 
 
 def count_level_responses(responses: Responses, votes: int, *, n_raters: int | None = None) -> Responses:

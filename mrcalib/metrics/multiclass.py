@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._simplex import decide, with_background
 from mrcalib.inputs import TOLERANCE, Classes, check_n_bins, named_classes, refuse_probs, split_channels, split_labels
-from mrcalib.metrics._door import require_voxels
-from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
-from mrcalib.metrics.calibration import ece_metric
-from mrcalib.metrics.overlap import threshold_dice_metric
-from mrcalib.metrics.proper import brier_metric
-from mrcalib.metrics.volume import volume_bias_metric
+from mrcalib.metrics.base import FloatArray, Metric, mean_defined, ratio, require_voxels
+from mrcalib.metrics.calibration import mean_rater_ece, multirater_ece
+from mrcalib.metrics.overlap import threshold_dice
+from mrcalib.metrics.proper import brier_score
+from mrcalib.metrics.volume import volume_bias
 from mrcalib.responses import Responses
 
 if TYPE_CHECKING:
@@ -120,13 +119,13 @@ def multiclass_report(
     maps = split_labels(labels, channels[0], named, rater_axis)
     if background:
         _require_background(channels, roi)
-    binary = (
-        ece_metric(n_bins=n_bins),
-        brier_metric(),
-        volume_bias_metric(),
-        threshold_dice_metric(thresholds=thresholds),
-    )
-    top = replace(ece_metric(n_bins=n_bins, target="per-rater"), name="top_label_ece")
+    binary = {
+        "mr_ece": multirater_ece.with_options(n_bins=n_bins),
+        "brier": brier_score,
+        "volume_bias": volume_bias,
+        "tdsc": threshold_dice.with_options(thresholds=thresholds),
+    }
+    top = mean_rater_ece.with_options(n_bins=n_bins)
     sums: Sums = {}
     for rows in _blocks(channels[bool(background) :], maps, named, roi=roi, volume=voxel_volume):
         _add(sums, rows, binary, top)
@@ -226,11 +225,11 @@ def _blocks(
         for values in probs:
             wrong = int(np.count_nonzero(~((values >= 0) & (values <= 1))))
             if wrong:
-                refuse_probs(values, wrong, None, droppable=False)
+                refuse_probs(values, wrong, None, arguments=("roi",))
         yield _Rows(probs, present[counted], [bits[counted] for bits in marked], len(maps), volume)
 
 
-def _add(sums: Sums, rows: _Rows, binary: Sequence[Metric], top: Metric) -> None:
+def _add(sums: Sums, rows: _Rows, binary: Mapping[str, Metric], top: Metric) -> None:
     """Add a block to the sums, by (number of the class, 0 for the background, or all classes; metric) and form."""
 
     def add(which: str, metric: str, form: str, statistics: FloatArray) -> None:
@@ -240,9 +239,9 @@ def _add(sums: Sums, rows: _Rows, binary: Sequence[Metric], top: Metric) -> None
     for form in FORMS:
         for number in range(rows.n_classes + 1):
             responses = rows.of_class(number, form)
-            for metric in binary if number else [brier_metric()]:
-                add(str(number), metric.name, form, metric.statistics(responses))
-        add(ALL_CLASSES, top.name, form, top.statistics(rows.top_label(form)))
+            for name, metric in (binary if number else {"brier": brier_score}).items():
+                add(str(number), name, form, metric.sums(responses))
+        add(ALL_CLASSES, "top_label_ece", form, top.sums(rows.top_label(form)))
         above = np.count_nonzero(rows.total > 1 + 1e-6) if form == "kept" else 0
         add(ALL_CLASSES, "sum_above_one", form, np.array([rows.total.size, above], dtype=np.float64))
         for number in range(1, rows.n_classes + 1):
@@ -250,7 +249,7 @@ def _add(sums: Sums, rows: _Rows, binary: Sequence[Metric], top: Metric) -> None
 
 
 def _lines(
-    sums: Sums, classes: Mapping[str, int], binary: Sequence[Metric], top: Metric
+    sums: Sums, classes: Mapping[str, int], binary: Mapping[str, Metric], top: Metric
 ) -> Iterator[tuple[str, str, str, float, float]]:
     def line(name: str, metric: str, better: str, value: dict[str, float]) -> tuple[str, str, str, float, float]:
         return name, metric, better, value["kept"], value["renormalised"]
@@ -260,14 +259,13 @@ def _lines(
         number: {form: float(_rater_dice(sums[number, "argmax_dice"][form])) for form in FORMS} for number in numbers
     }
     for name, number in zip(classes, numbers, strict=True):
-        for metric in binary:
-            values = {form: float(metric.value(sums[number, metric.name][form])) for form in FORMS}
-            yield line(name, metric.name, metric.better, values)
+        for key, metric in binary.items():
+            values = {form: float(metric.value(sums[number, key][form])) for form in FORMS}
+            yield line(name, key, metric.better, values)
         yield line(name, "argmax_dice", "higher", dice[number])
-    together = sums[ALL_CLASSES, top.name]
-    yield line(ALL_CLASSES, top.name, top.better, {form: float(top.value(together[form])) for form in FORMS})
-    brier = brier_metric()
-    total = {form: sum(float(brier.value(sums[n, "brier"][form])) for n in ["0", *numbers]) for form in FORMS}
+    together = sums[ALL_CLASSES, "top_label_ece"]
+    yield line(ALL_CLASSES, "top_label_ece", top.better, {form: float(top.value(together[form])) for form in FORMS})
+    total = {form: sum(float(brier_score.value(sums[n, "brier"][form])) for n in ["0", *numbers]) for form in FORMS}
     yield line(ALL_CLASSES, "brier", "lower", total)
     mean = {form: float(mean_defined(np.array([dice[n][form] for n in numbers]))) for form in FORMS}
     yield line(ALL_CLASSES, "argmax_dice", "higher", mean)

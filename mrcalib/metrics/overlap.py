@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mrcalib.inputs import check_choice
-from mrcalib.metrics._door import score_arrays
-from mrcalib.metrics._metric import FloatArray, Metric, ratio
+from mrcalib.metrics.base import FloatArray, Metric, ratio
+from mrcalib.metrics.catalogue import register_metric
 from mrcalib.responses import AnswerSums, Responses
 
-__all__ = [
-    "THRESHOLDS",
-    "majority_dice",
-    "majority_dice_metric",
-    "soft_dice",
-    "soft_dice_metric",
-    "threshold_dice",
-    "threshold_dice_metric",
-]
+__all__ = ["THRESHOLDS", "Tie", "in_majority", "majority_dice", "soft_dice", "threshold_dice"]
 
 THRESHOLDS: dict[str, tuple[float, ...]] = {
     "curvas": tuple(np.linspace(0.1, 0.8, 6).tolist()),
@@ -32,143 +24,59 @@ THRESHOLDS: dict[str, tuple[float, ...]] = {
 
 Tie = Literal["background", "foreground"]
 
-
-def threshold_dice_metric(
-    *,
-    thresholds: str | Sequence[float] = "curvas",
-    both_empty: float = 1.0,
-    strict: bool = True,
-    smooth: float = 0.0,
-) -> Metric:
-    """The mean over thresholds of Dice, as a metric; range [0, 1], higher is better.
-
-    Parameters
-    ----------
-    thresholds, both_empty, strict
-        As in `threshold_dice`.
-    smooth : float, default=0.0
-        Added to the denominator, as some programs do; a perfect overlap then scores less than 1.
-
-    Returns
-    -------
-    Metric
-        "tdsc" for the CURVAS thresholds, "tdsc_qubiq", "tdsc_mrnet", or "tdsc_custom". Exact on the cells of the
-        standard tally for the presets with ``strict=True``.
-    """
-    levels = _levels(thresholds)
-    preset = thresholds if isinstance(thresholds, str) else "custom"
-    return Metric(
-        name="tdsc" if preset == "curvas" else f"tdsc_{preset}",
-        label="TDSC" if preset == "curvas" else f"TDSC ({preset})",
-        better="higher",
-        unit="",
-        statistics=partial(_threshold_sums, thresholds=levels, strict=strict),
-        value=partial(_mean_dice, both_empty=both_empty, smooth=smooth),
-    )
+Sizes = tuple[float, float, float]
 
 
-def majority_dice_metric(*, threshold: float = 0.5, tie: Tie = "background", both_empty: float = 1.0) -> Metric:
-    """Dice of ``p > threshold`` against the majority, as a metric; options as in `majority_dice`."""
-    check_choice("tie", tie, ("background", "foreground"))
-    return Metric(
-        name="dice",
-        label="Dice",
-        better="higher",
-        unit="",
-        statistics=partial(_majority_sums, threshold=threshold, tie=tie),
-        value=partial(_mean_dice, both_empty=both_empty, smooth=0.0),
-    )
+def _sizes(predicted: NDArray[np.bool_], count: FloatArray, given: FloatArray) -> Sizes:
+    """Sizes of the predicted set, of the given set, and of what they share.
 
-
-def soft_dice_metric(*, both_empty: float = 1.0) -> Metric:
-    """Dice of probabilities against mean responses, as a metric; options as in `soft_dice`."""
-    return Metric(
-        name="soft_dice",
-        label="soft Dice",
-        better="higher",
-        unit="",
-        statistics=_soft_sums,
-        value=partial(_mean_dice, both_empty=both_empty, smooth=0.0),
-    )
-
-
-def _levels(thresholds: str | Sequence[float]) -> tuple[float, ...]:
-    if isinstance(thresholds, str):
-        check_choice("thresholds", thresholds, tuple(THRESHOLDS))
-        return THRESHOLDS[thresholds]
-    levels = tuple(float(t) for t in thresholds)
-    if not levels or not all(0 <= t <= 1 for t in levels):
-        msg = f"thresholds must be a preset ({', '.join(THRESHOLDS)}) or numbers in [0, 1]; got {list(levels)}."
-        raise ValueError(msg)
-    return levels
-
-
-def _overlap(predicted: NDArray[np.bool_], count: FloatArray, given: FloatArray) -> tuple[float, float, float]:
-    """Sizes of the predicted set of levels, of the given one, and of what they share.
-
-    ``count`` are the voxels of each level of probability, ``given`` those of them in the given set.
+    ``predicted`` says which distinct probabilities are in the set, ``count`` how many voxels have each of these, and ``given``
+    how many of them are in the given set.
     """
     return float(count[predicted].sum()), float(given.sum()), float(given[predicted].sum())
 
 
-def _flat(count: FloatArray, overlaps: list[tuple[float, float, float]]) -> FloatArray:
-    """The number of voxels, then the three sizes of each overlap."""
-    return np.array([count.sum(), *(size for overlap in overlaps for size in overlap)])
-
-
-def _threshold_sums(responses: Responses, *, thresholds: tuple[float, ...], strict: bool) -> FloatArray:
-    above = np.greater if strict else np.greater_equal
-    prob, answers = responses.distinct()
-
-    def given(threshold: float) -> FloatArray:
-        return answers.total(
-            ("response above", strict, threshold),
-            lambda rows: rows.count * above(rows.votes / rows.answers, threshold),
-        )
-
-    return _flat(answers.count, [_overlap(above(prob, t), answers.count, given(t)) for t in thresholds])
-
-
-def _majority_sums(responses: Responses, *, threshold: float, tie: Tie) -> FloatArray:
-    prob, answers = responses.distinct()
-    return _flat(answers.count, [_overlap(prob > threshold, answers.count, in_majority(answers, tie))])
-
-
 def in_majority(answers: AnswerSums, tie: Tie) -> FloatArray:
-    """Of each level, the voxels that the majority marked."""
-    return answers.total(("majority", tie), lambda rows: rows.count * majority(rows, tie))
+    """Of the voxels of each distinct probability, how many the majority marked."""
+
+    def voxels(rows: Responses) -> FloatArray:
+        twice = 2 * rows.votes
+        marked: FloatArray = rows.count * (twice > rows.answers if tie == "background" else twice >= rows.answers)
+        return marked
+
+    return answers.total(("majority", tie), voxels)
 
 
-def majority(responses: Responses, tie: Tie) -> NDArray[np.bool_]:
-    """Whether more than half of the raters who answered marked the voxel; half of them where ties are foreground."""
-    twice: NDArray[np.float64] = 2 * responses.votes
-    return twice > responses.answers if tie == "background" else twice >= responses.answers
+@dataclass(frozen=True)
+class _Dice(Metric):
+    """Mean Dice coefficient of the overlaps that a subclass measures."""
+
+    better = "higher"
+
+    both_empty: float = 1.0
+
+    def overlaps(self, responses: Responses) -> list[Sizes]:
+        """Sizes of the predicted set, of the given one and of what they share, for each overlap."""
+        raise NotImplementedError
+
+    def sums(self, responses: Responses) -> FloatArray:
+        """The number of voxels, then the three sizes of each overlap."""
+        sizes = self.overlaps(responses)
+        return np.array([responses.distinct().answers.count.sum(), *(size for three in sizes for size in three)])
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        n_voxels = sums[..., 0]
+        sizes = sums[..., 1:].reshape(*n_voxels.shape, -1, 3)
+        total = sizes[..., 0] + sizes[..., 1]
+        dice = np.where(total > 0, ratio(2 * sizes[..., 2], total + self._smooth()), self.both_empty)
+        return np.where(n_voxels > 0, dice.mean(axis=-1), np.nan)
+
+    def _smooth(self) -> float:
+        return 0.0
 
 
-def _soft_sums(responses: Responses) -> FloatArray:
-    prob, answers = responses.distinct()
-    count, response = answers.count, answers.responses
-    return _flat(count, [(float((count * prob).sum()), float(response.sum()), float((response * prob).sum()))])
-
-
-def _mean_dice(statistics: FloatArray, *, both_empty: float, smooth: float) -> FloatArray:
-    n_voxels = statistics[..., 0]
-    sizes = statistics[..., 1:].reshape(*n_voxels.shape, -1, 3)
-    total = sizes[..., 0] + sizes[..., 1]
-    dice = np.where(total > 0, ratio(2 * sizes[..., 2], total + smooth), both_empty)
-    return np.where(n_voxels > 0, dice.mean(axis=-1), np.nan)
-
-
-def threshold_dice(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    thresholds: str | Sequence[float] = "curvas",
-    both_empty: float = 1.0,
-    strict: bool = True,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-) -> float:
+@dataclass(frozen=True)
+class ThresholdDice(_Dice):
     """Mean over thresholds t of the Dice coefficient of ``p > t`` and ``mean response > t``.
 
     The mean response is a float64 quotient of votes and answers, so that 4 of 5 raters are not more than 0.8.
@@ -176,26 +84,22 @@ def threshold_dice(
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks or a soft target, as in `expected_calibration_error`.
-    thresholds : {"curvas", "qubiq", "mrnet"} or sequence of float, default="curvas"
-        "curvas": 0.1, 0.24, ..., 0.8; "qubiq": 0.1, 0.2, ..., 0.9; "mrnet": 0.1, 0.3, ..., 0.9.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
     both_empty : float, default=1.0
         Dice at a threshold that nothing exceeds on either side; NaN makes the mean NaN. If one side alone is empty it
         is 0.
+    thresholds : {"curvas", "qubiq", "mrnet"} or sequence of float, default="curvas"
+        "curvas": 0.1, 0.24, ..., 0.8; "qubiq": 0.1, 0.2, ..., 0.9; "mrnet": 0.1, 0.3, ..., 0.9.
     strict : bool, default=True
         Whether a value equal to the threshold is background.
-    roi : array_like of bool, shape S, optional
-        Voxels that count.
-    rater_axis : int, optional
-        Axis of the raters where the stack fits both ways.
+    smooth : float, default=0.0
+        Added to the denominator, as some programs do; a perfect overlap then scores less than 1.
 
     Returns
     -------
     float
-        In [0, 1], 1 is best.
+        In [0, 1], 1 is best. Exact of a tally on the standard grid for the presets with ``strict=True``.
 
     Raises
     ------
@@ -216,18 +120,97 @@ def threshold_dice(
     >>> round(threshold_dice([0.9, 0.9, 0.9], masks, thresholds=[0.3, 0.7]), 4)
     0.65
     """
-    metric = threshold_dice_metric(thresholds=thresholds, both_empty=both_empty, strict=strict)
-    return score_arrays(metric, probs, raters, roi=roi, rater_axis=rater_axis)
+
+    name = "tdsc"
+    label = "TDSC"
+    function_name = "threshold_dice"
+    named_options = ("thresholds",)
+
+    thresholds: str | Sequence[float] = "curvas"
+    strict: bool = True
+    smooth: float = 0.0
+
+    def check_options(self) -> None:
+        if isinstance(self.thresholds, str):
+            check_choice("thresholds", self.thresholds, tuple(THRESHOLDS))
+        elif not self.thresholds or not all(0 <= t <= 1 for t in self.thresholds):
+            msg = f"thresholds must be a preset ({', '.join(THRESHOLDS)}) or numbers in [0, 1]; got {list(self.thresholds)}."
+            raise ValueError(msg)
+
+    def named(self) -> tuple[str, str]:
+        if self.thresholds == "curvas":
+            return self.name, self.label
+        if isinstance(self.thresholds, str):
+            return f"tdsc_{self.thresholds}", f"TDSC ({self.thresholds})"
+        levels = [f"{t:g}" for t in self.thresholds]
+        return f"tdsc_{'_'.join(levels)}", f"TDSC ({', '.join(levels)})"
+
+    def overlaps(self, responses: Responses) -> list[Sizes]:
+        above = np.greater if self.strict else np.greater_equal
+        prob, answers = responses.distinct()
+
+        def given(threshold: float) -> FloatArray:
+            return answers.total(
+                ("response above", self.strict, threshold),
+                lambda rows: rows.count * above(rows.votes / rows.answers, threshold),
+            )
+
+        levels = THRESHOLDS[self.thresholds] if isinstance(self.thresholds, str) else self.thresholds
+        return [_sizes(above(prob, t), answers.count, given(t)) for t in levels]
+
+    def _smooth(self) -> float:
+        return self.smooth
 
 
-def soft_dice(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    both_empty: float = 1.0,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-) -> float:
+@dataclass(frozen=True)
+class MajorityDice(_Dice):
+    """Dice coefficient of ``p > threshold`` and the majority of the raters who answered.
+
+    Parameters
+    ----------
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
+    both_empty : float, default=1.0
+        The value where neither side has a voxel. If one side alone is empty it is 0.
+    threshold : float, default=0.5
+        Probabilities above it are foreground.
+    tie : {"background", "foreground"}, default="background"
+        What a voxel is that exactly half of the raters marked.
+
+    Returns
+    -------
+    float
+        In [0, 1], 1 is best. Exact of a tally on the standard grid for the default threshold.
+
+    Raises
+    ------
+    ValueError
+        If there is no voxel that a rater answered, or ``tie`` is unknown.
+
+    Examples
+    --------
+    >>> masks = [[1, 1, 0], [1, 0, 0]]
+    >>> round(majority_dice([0.9, 0.8, 0.1], masks), 4), majority_dice([0.9, 0.8, 0.1], masks, tie="foreground")
+    (0.6667, 1.0)
+    """
+
+    name = "dice"
+    label = "Dice"
+    function_name = "majority_dice"
+
+    threshold: float = 0.5
+    tie: Tie = "background"
+
+    def check_options(self) -> None:
+        check_choice("tie", self.tie, ("background", "foreground"))
+
+    def overlaps(self, responses: Responses) -> list[Sizes]:
+        prob, answers = responses.distinct()
+        return [_sizes(prob > self.threshold, answers.count, in_majority(answers, self.tie))]
+
+
+@dataclass(frozen=True)
+class SoftDice(_Dice):
     """``2 sum(p m) / (sum(p) + sum(m))`` with m the mean response of the raters who answered.
 
     It rewards overconfidence: ``p = m`` scores less than 1 wherever raters disagree. Not the mean over thresholds that
@@ -235,21 +218,15 @@ def soft_dice(
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks or a soft target, as in `expected_calibration_error`.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`.
     both_empty : float, default=1.0
         The value where probabilities and responses are all 0.
-    roi : array_like of bool, shape S, optional
-        Voxels that count.
-    rater_axis : int, optional
-        Axis of the raters where the stack fits both ways.
 
     Returns
     -------
     float
-        In [0, 1].
+        In [0, 1]. Of a tally it is off by at most 2**-7: only ``sum(p m)`` depends on where in its bin a voxel lies.
 
     Raises
     ------
@@ -265,53 +242,18 @@ def soft_dice(
     >>> soft_dice([1.0, 0.5, 0.0], [[1, 1, 0], [1, 0, 0]])
     0.8333333333333334
     """
-    return score_arrays(soft_dice_metric(both_empty=both_empty), probs, raters, roi=roi, rater_axis=rater_axis)
+
+    name = "soft_dice"
+    label = "soft Dice"
+
+    def overlaps(self, responses: Responses) -> list[Sizes]:
+        prob, answers = responses.distinct()
+        count, response = answers.count, answers.responses
+        return [(float((count * prob).sum()), float(response.sum()), float((response * prob).sum()))]
 
 
-def majority_dice(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    threshold: float = 0.5,
-    tie: Tie = "background",
-    both_empty: float = 1.0,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-) -> float:
-    """Dice coefficient of ``p > threshold`` and the majority of the raters who answered.
-
-    Parameters
-    ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks or a soft target, as in `expected_calibration_error`.
-    threshold : float, default=0.5
-        Probabilities above it are foreground.
-    tie : {"background", "foreground"}, default="background"
-        What a voxel is that exactly half of the raters marked.
-    both_empty : float, default=1.0
-        The value where neither side has a voxel. If one side alone is empty it is 0.
-    roi : array_like of bool, shape S, optional
-        Voxels that count.
-    rater_axis : int, optional
-        Axis of the raters where the stack fits both ways.
-
-    Returns
-    -------
-    float
-        In [0, 1], 1 is best.
-
-    Raises
-    ------
-    ValueError
-        If there is no voxel that a rater answered, or ``tie`` is unknown.
-
-    Examples
-    --------
-    >>> masks = [[1, 1, 0], [1, 0, 0]]
-    >>> round(majority_dice([0.9, 0.8, 0.1], masks), 4), majority_dice([0.9, 0.8, 0.1], masks, tie="foreground")
-    (0.6667, 1.0)
-    """
-    metric = majority_dice_metric(threshold=threshold, tie=tie, both_empty=both_empty)
-    return score_arrays(metric, probs, raters, roi=roi, rater_axis=rater_axis)
+threshold_dice = register_metric(ThresholdDice(), compared=True)
+register_metric(threshold_dice.with_options(thresholds="qubiq"))
+register_metric(threshold_dice.with_options(thresholds="mrnet"))
+majority_dice = register_metric(MajorityDice(), compared=True)
+soft_dice = register_metric(SoftDice(), compared=True)

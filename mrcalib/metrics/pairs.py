@@ -7,9 +7,9 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from mrcalib.metrics._door import responses_of
+from mrcalib.metrics.base import rows_by_case
+from mrcalib.metrics.bins import concatenated
 
 __all__ = ["multirater"]
 
@@ -29,8 +29,8 @@ def multirater(metric: Callable[..., Value], *, labels_first: bool = False) -> C
     Returns
     -------
     callable
-        ``f(probs, raters, *, roi=None, rater_axis=None, **options)``. Missing pairs are dropped; ValueError if none is
-        left, or if raters are not told apart (a soft target).
+        ``f(probs, raters, *, roi=None, rater_axis=None, **options)``, of one image or of all voxels of several cases, as in
+        `Metric`. Missing pairs are dropped; ValueError if none is left, or if raters are not told apart (an averaged target).
 
     References
     ----------
@@ -45,9 +45,9 @@ def multirater(metric: Callable[..., Value], *, labels_first: bool = False) -> C
 
     @wraps(metric)
     def over_pairs(
-        probs: ArrayLike, raters: Any, *, roi: ArrayLike | None = None, rater_axis: int | None = None, **options: Any
+        probs: Any, raters: Any = None, *, roi: Any = None, rater_axis: int | None = None, **options: Any
     ) -> Value:
-        responses = responses_of(probs, raters, roi=roi, rater_axis=rater_axis)
+        responses = concatenated(rows_by_case(probs, raters, roi=roi, rater_axis=rater_axis))
         rows = [responses.rater(r) for r in range(responses.n_raters)]
         prob = np.concatenate([row.prob for row in rows])
         label = np.concatenate([row.votes for row in rows]).astype(np.int64)

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from mrcalib.grid import edges_of_uniform_bins
-from mrcalib.inputs import check_choice
-from mrcalib.metrics._bins import bin_sums, equal_mass_edges, top_label
-from mrcalib.metrics._door import responses_of
-from mrcalib.metrics._metric import FloatArray, ratio
+from mrcalib.inputs import check_choice, check_n_bins
+from mrcalib.metrics.base import FloatArray, ratio, rows_by_case
+from mrcalib.metrics.bins import Weighting, bin_edges, bin_sums, concatenated, equal_mass_edges, top_label
 from mrcalib.responses import Responses
 
 __all__ = ["ReliabilityCurve", "reliability_curve"]
@@ -43,7 +40,11 @@ class ReliabilityCurve:
 
     @classmethod
     def from_responses(
-        cls, *cases: Responses, edges: tuple[float, ...], kind: Literal["foreground", "top-label"] = "foreground"
+        cls,
+        *cases: Responses,
+        edges: tuple[float, ...],
+        kind: Literal["foreground", "top-label"] = "foreground",
+        weighting: Weighting = "pairs",
     ) -> ReliabilityCurve:
         """The curve of one case or of several pooled, with these inner edges.
 
@@ -55,8 +56,9 @@ class ReliabilityCurve:
         if not cases or len({case.n_raters for case in cases}) > 1:
             msg = "A reliability curve needs at least one case, and the same number of raters in all."
             raise ValueError(msg)
-        pooled = np.sum([_sums(top_label(case) if kind == "top-label" else case, edges) for case in cases], axis=0)
-        (count, prob, votes), own = pooled[0], pooled[1:]
+        shown = [top_label(case) if kind == "top-label" else case for case in cases]
+        count, prob, votes = np.sum([bin_sums(rows, edges, weighting) for rows in shown], axis=0)
+        own = np.sum([_sums_of_raters(rows, edges) for rows in shown], axis=0)
         return cls(
             edges=np.array([0.0, *edges, 1.0]),
             mean_prob=ratio(prob, count),
@@ -67,40 +69,40 @@ class ReliabilityCurve:
         )
 
 
-def _sums(responses: Responses, edges: tuple[float, ...]) -> FloatArray:
-    """Sums of all pairs, then of each rater; shape (1 + n_raters, 3, n_bins)."""
-    own = [] if responses.present is None else [responses.rater(r) for r in range(responses.n_raters)]
-    return np.stack([bin_sums(rows, edges) for rows in (responses, *own)])
+def _sums_of_raters(responses: Responses, edges: tuple[float, ...]) -> FloatArray:
+    """The sums of each rater alone; shape (n_raters, 3, n_bins)."""
+    raters = range(0 if responses.present is None else responses.n_raters)
+    return np.array([bin_sums(responses.rater(r), edges) for r in raters]).reshape(-1, 3, len(edges) + 1)
 
 
 def reliability_curve(
-    probs: ArrayLike,
-    raters: Any,
+    probs: Any,
+    raters: Any = None,
     *,
     n_bins: int = 15,
-    strategy: Literal["uniform", "equal-mass"] = "uniform",
+    strategy: Literal["uniform", "logit", "equal-mass"] = "uniform",
     kind: Literal["foreground", "top-label"] = "foreground",
-    roi: ArrayLike | None = None,
+    weighting: Weighting = "pairs",
+    roi: Any = None,
+    sample_weight: Any = None,
     rater_axis: int | None = None,
-    sample_weight: ArrayLike | None = None,
 ) -> ReliabilityCurve:
-    """Mean probability and mean response of bins, over all raters and of each.
+    """Mean probability and mean response of bins, over all raters and of each; of several cases over all their voxels.
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks, as in `expected_calibration_error`.
+    probs, raters, roi, sample_weight, rater_axis
+        As in `Metric`.
     n_bins : int, default=15
-        Number of bins.
-    strategy, kind, roi, rater_axis, sample_weight
+        Number of bins: fewer than of a calibration error, so that each can be seen.
+    strategy, kind, weighting
         As in `expected_calibration_error`.
 
     Returns
     -------
     ReliabilityCurve
-        ``sum(count * |mean_prob - response|) / sum(count)`` over occupied bins is the expected calibration error.
+        ``sum(count * |mean_prob - response|) / sum(count)`` over occupied bins is the expected calibration error of the same
+        bins.
 
     Raises
     ------
@@ -113,13 +115,14 @@ def reliability_curve(
     >>> curve.response.tolist(), curve.count.tolist()
     ([0.25, 1.0], [4.0, 2.0])
     """
-    check_choice("strategy", strategy, ("uniform", "equal-mass"))
+    check_choice("strategy", strategy, ("uniform", "logit", "equal-mass"))
     check_choice("kind", kind, ("foreground", "top-label"))
-    if n_bins < 1:
-        msg = f"n_bins must be at least 1; got {n_bins}."
-        raise ValueError(msg)
-    responses = responses_of(probs, raters, roi=roi, rater_axis=rater_axis, sample_weight=sample_weight)
-    edges = edges_of_uniform_bins(n_bins)
+    check_choice("weighting", weighting, ("pairs", "voxels"))
+    n_bins = check_n_bins(n_bins)
+    cases = rows_by_case(probs, raters, roi=roi, sample_weight=sample_weight, rater_axis=rater_axis)
     if strategy == "equal-mass":
-        edges = equal_mass_edges(top_label(responses) if kind == "top-label" else responses, n_bins)
-    return ReliabilityCurve.from_responses(responses, edges=edges, kind=kind)
+        together = concatenated(cases)
+        edges = equal_mass_edges(top_label(together) if kind == "top-label" else together, n_bins, weighting)
+    else:
+        edges = bin_edges(n_bins, strategy)
+    return ReliabilityCurve.from_responses(*cases, edges=edges, kind=kind, weighting=weighting)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.contact import largest_contact
 from mrcalib.exceptions import GeometryError
-from mrcalib.inputs import check_voxels, refuse_probs
+from mrcalib.inputs import as_array, check_spacing, check_voxels
 from mrcalib.metrics._vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
 from mrcalib.metrics.overlap import THRESHOLDS
 
@@ -204,7 +204,7 @@ def vascular_contact(
     >>> {plane: round(degrees, 1) for plane, degrees in contact.items()}
     {'sagittal': nan, 'coronal': nan, 'axial': 360.0}
     """
-    masks = [np.asarray(mask) for mask in (tumour, vessel)]
+    masks = [np.ma.getdata(as_array(mask)) for mask in (tumour, vessel)]
     for name, mask in zip(("tumour", "vessel"), masks, strict=True):
         if mask.dtype.kind not in "biuf" or not ((mask == 0) | (mask == 1)).all():
             msg = f"{name} must be a mask of 0 and 1; got {mask.dtype} with other values. Pass labels == the one meant."
@@ -290,14 +290,14 @@ def vascular_invasion(
     >>> round(result.wasserstein["aorta"], 6)
     60.0
     """
-    voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False)
-    shape = np.shape(probs)
+    voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False, arguments=("rater_axis",))
+    shape = as_array(probs).shape
     planes = _planes(shape, spacing, affine)
     rule = _rule(contact_mm, min_area_mm2, max_elongation)
     p = voxels.probs.reshape(shape, order=voxels.order)
     masks = voxels.whole_masks(shape)
     if not (p.min() >= 0 and p.max() <= 1):
-        refuse_probs(p, int(np.count_nonzero(~((p >= 0) & (p <= 1)))), None, droppable=False)
+        voxels.refuse_probs()
     levels = _levels(thresholds)
     labels = check_vessels(vessels, shape)
     if vessel_labels is None:
@@ -362,14 +362,11 @@ def _planes(shape: tuple[int, ...], spacing: Sequence[float] | None, affine: Arr
     axes = None if affine is None else _axes_of(affine)
     lengths = (1.0,) * n if axes is None else tuple(np.linalg.norm(axes[:, :n], axis=0).tolist())
     if spacing is not None:
-        told = tuple(np.atleast_1d(np.asarray(spacing, dtype=np.float64)).tolist())
-        if len(told) != n or not all(0 < edge < math.inf for edge in told):
-            msg = f"spacing must be the {n} edges of a voxel in mm, positive numbers; got {spacing!r}."
+        edges = check_spacing(spacing, n)
+        if axes is not None and not np.allclose(edges, lengths, rtol=1e-3):
+            msg = f"spacing {edges} contradicts the affine, whose edges are {lengths}. Pass one of them."
             raise ValueError(msg)
-        if axes is not None and not np.allclose(told, lengths, rtol=1e-3):
-            msg = f"spacing {told} contradicts the affine, whose edges are {lengths}. Pass one of them."
-            raise ValueError(msg)
-        lengths = told if axes is None else lengths
+        lengths = edges if axes is None else lengths
     if n == 2:
         return [_Plane("slice", 2, (lengths[0], lengths[1]))]
     names = [f"axis {k}" for k in range(3)] if axes is None else _anatomical_names(axes / lengths)

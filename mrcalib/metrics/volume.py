@@ -6,88 +6,20 @@ A rater counts who answered at every voxel that some rater answered; over less, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib.inputs import check_choice
-from mrcalib.metrics._door import responses_of
-from mrcalib.metrics._metric import FloatArray, Metric, mean_defined, ratio
+from mrcalib.inputs import check_choice, check_voxel_volume
+from mrcalib.metrics.base import FloatArray, Metric, mean_defined, ratio
+from mrcalib.metrics.catalogue import register_metric
 from mrcalib.responses import Responses
 
-__all__ = [
-    "gaussian_crps",
-    "volume_bias",
-    "volume_bias_metric",
-    "volume_crps",
-    "volume_crps_metric",
-    "volume_error",
-    "volume_error_metric",
-]
+__all__ = ["gaussian_crps", "volume_bias", "volume_crps", "volume_error"]
 
 Reference = Literal["gaussian", "empirical"]
-
-
-def volume_crps_metric(*, reference: Reference = "gaussian", ddof: int = 0) -> Metric:
-    """The volume's CRPS as a metric: in mL, lower is better, a mean over cases only; options as in `volume_crps`.
-
-    Raters who answered at part of the voxels only are left out.
-    """
-    check_choice("reference", reference, ("gaussian", "empirical"))
-    gaussian = reference == "gaussian"
-    return Metric(
-        name="volume_crps" if gaussian else "volume_crps_empirical",
-        label="volume CRPS" if gaussian else "volume CRPS (empirical)",
-        better="lower",
-        unit="mL",
-        statistics=volume_sums,
-        value=partial(_gaussian, ddof=ddof) if gaussian else _empirical,
-        poolable=False,
-    )
-
-
-def volume_bias_metric() -> Metric:
-    """Predicted minus mean rater volume as a metric: in mL, best at zero, a mean over cases only."""
-    return Metric("volume_bias", "volume bias", "zero", "mL", volume_sums, _bias, poolable=False)
-
-
-def volume_error_metric() -> Metric:
-    """``|predicted - mean rater volume| / mean rater volume`` as a metric: lower is better, a mean over cases only."""
-    return Metric("volume_error", "relative volume error", "lower", "", volume_sums, _error, poolable=False)
-
-
-def volume_sums(responses: Responses) -> FloatArray:
-    """Predicted volume and number of voxels, then those of each rater; shape (2 (1 + n_raters),)."""
-    prob, answers = responses.distinct()
-    n_voxels = answers.count.sum()
-    rows = [((answers.count * prob).sum(), n_voxels)]
-    if responses.present is None:
-        rows += [(answers.votes.sum(), n_voxels)]
-    else:
-        given = [answers.rater(r) for r in range(responses.n_raters)]
-        rows += [(marked.sum(), answered.sum()) for answered, marked in given]
-    return np.array([(volume * responses.voxel_volume, n) for volume, n in rows]).ravel()
-
-
-def _volumes(statistics: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Predicted volume (...), and rater volumes (..., n_raters) with NaN for raters who do not count."""
-    pairs = statistics.reshape(*statistics.shape[:-1], -1, 2)
-    volume, n = pairs[..., 0], pairs[..., 1]
-    everywhere = (n[..., 1:] > n[..., :1] * (1 - 1e-9)) & (n[..., :1] > 0)
-    return volume[..., 0], np.where(everywhere, volume[..., 1:], np.nan)
-
-
-def _gaussian(statistics: FloatArray, *, ddof: int) -> FloatArray:
-    predicted, volumes = _volumes(statistics)
-    mean = mean_defined(volumes)
-    deviation = np.where(np.isnan(volumes), 0.0, volumes - mean[..., None])
-    n = (~np.isnan(volumes)).sum(axis=-1)
-    variance = ratio((deviation**2).sum(axis=-1), np.maximum(n - ddof, 0).astype(np.float64))
-    return gaussian_crps(predicted, mean, np.sqrt(variance))
 
 
 def gaussian_crps(value: ArrayLike, mean: ArrayLike, std: ArrayLike) -> FloatArray:
@@ -124,61 +56,53 @@ def gaussian_crps(value: ArrayLike, mean: ArrayLike, std: ArrayLike) -> FloatArr
     return np.where(std == 0, np.abs(gap), spread)
 
 
-def _empirical(statistics: FloatArray) -> FloatArray:
-    predicted, volumes = _volumes(statistics)
-    to_raters = mean_defined(np.abs(volumes - predicted[..., None]))
-    among = np.abs(volumes[..., :, None] - volumes[..., None, :])
-    return to_raters - 0.5 * mean_defined(among.reshape(*predicted.shape, -1))
+@dataclass(frozen=True)
+class _VolumeMetric(Metric):
+    """A score of the predicted volume and of each rater's."""
+
+    unit = "mL"
+    poolable = False
+    array_options = {"voxel_volume": 1.0}  # noqa: RUF012
+
+    def sums(self, responses: Responses) -> FloatArray:
+        """Predicted volume and number of voxels, then those of each rater; shape (2 (1 + n_raters),)."""
+        prob, answers = responses.distinct()
+        n_voxels = answers.count.sum()
+        rows = [((answers.count * prob).sum(), n_voxels)]
+        if responses.present is None:
+            rows += [(answers.votes.sum(), n_voxels)]
+        else:
+            given = [answers.rater(r) for r in range(responses.n_raters)]
+            rows += [(marked.sum(), answered.sum()) for answered, marked in given]
+        return np.array([(volume * responses.voxel_volume, n) for volume, n in rows]).ravel()
+
+    def of_arrays(self, probs: Any, raters: Any, **where: Any) -> float:
+        if where.get("voxel_volume") is not None:
+            check_voxel_volume(where["voxel_volume"])
+        return super().of_arrays(probs, raters, **where)
+
+    def check_sums(self, sums: FloatArray, responses: Responses) -> None:
+        responses.check_rater(0)  # ValueError for an averaged target
+        n_voxels, answered = sums[1], sums[3::2]
+        part = np.flatnonzero((answered > 0) & (answered < n_voxels * (1 - 1e-9)))
+        if part.size:
+            msg = (
+                f"Rater {part[0]} answered at {answered[part[0]]:.0f} of {n_voxels:.0f} voxels, so that rater's volume is "
+                "not known. Leave the rater out (None), or pass a roi= that all have answered."
+            )
+            raise ValueError(msg)
 
 
-def _bias(statistics: FloatArray) -> FloatArray:
-    predicted, volumes = _volumes(statistics)
-    return predicted - mean_defined(volumes)
+def _volumes(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Predicted volume (...), and rater volumes (..., n_raters) with NaN for raters who do not count."""
+    pairs = sums.reshape(*sums.shape[:-1], -1, 2)
+    volume, n = pairs[..., 0], pairs[..., 1]
+    everywhere = (n[..., 1:] > n[..., :1] * (1 - 1e-9)) & (n[..., :1] > 0)
+    return volume[..., 0], np.where(everywhere, volume[..., 1:], np.nan)
 
 
-def _error(statistics: FloatArray) -> FloatArray:
-    predicted, volumes = _volumes(statistics)
-    mean = mean_defined(volumes)
-    return ratio(np.abs(predicted - mean), mean)
-
-
-def _evaluate(
-    value: Callable[[FloatArray], FloatArray],
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    roi: ArrayLike | None,
-    rater_axis: int | None,
-    voxel_volume: float = 1.0,
-) -> float:
-    """The value of one case; ValueError where a rater answered at part of the voxels, or raters are not told apart."""
-    if not (math.isfinite(voxel_volume) and voxel_volume > 0):
-        msg = f"voxel_volume must be a positive number of mL; got {voxel_volume}."
-        raise ValueError(msg)
-    responses = responses_of(probs, raters, roi=roi, rater_axis=rater_axis)
-    responses.rater(0)  # words the refusal of soft targets
-    statistics = volume_sums(replace(responses, voxel_volume=voxel_volume))
-    n_voxels, answered = statistics[1], statistics[3::2]
-    part = np.flatnonzero((answered > 0) & (answered < n_voxels))
-    if part.size:
-        msg = (
-            f"Rater {part[0]} answered at {answered[part[0]]:.0f} of {n_voxels:.0f} voxels, so that rater's volume is "
-            "not known. Leave the rater out (None), or pass a roi= that all have answered."
-        )
-        raise ValueError(msg)
-    return float(value(statistics))
-
-
-def volume_crps(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    reference: Reference = "gaussian",
-    voxel_volume: float = 1.0,
-    ddof: int = 0,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-) -> float:
+@dataclass(frozen=True)
+class VolumeCRPS(_VolumeMetric):
     """CRPS between the predicted volume ``sum(p)`` and the distribution of the raters' volumes.
 
     Gaussian, with z = (v - mean) / std: ``std * (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi))``. Empirical:
@@ -186,33 +110,28 @@ def volume_crps(
 
     Parameters
     ----------
-    probs : array_like of float, shape S
-        Foreground probabilities in [0, 1].
-    raters : array_like or sequence
-        Masks, as in `expected_calibration_error`. Missing raters (None) are left out of the distribution.
+    probs, raters, roi, sample_weight, rater_axis, average
+        As in `Metric`. Missing raters (None) are left out of the distribution. Several cases can only be averaged.
     reference : {"gaussian", "empirical"}, default="gaussian"
         The normal distribution with the mean and standard deviation of the raters' volumes, or these volumes
         themselves.
-    voxel_volume : float, default=1.0
-        In mL; 1 gives the score in voxels.
     ddof : int, default=0
         The variance is the sum of squares over ``n_raters - ddof``; 0 in CURVAS. With no more than ``ddof`` raters the
         score is NaN.
-    roi : array_like of bool, shape S, optional
-        Voxels that count.
-    rater_axis : int, optional
-        Axis of the raters where the stack fits both ways.
+    voxel_volume : float, default=1.0
+        In mL; 1 gives the score in voxels. Of several cases one number, or one a case.
 
     Returns
     -------
     float
-        In mL (or voxels), at least 0, which is best. Where all raters give one volume it is the distance to that.
+        In mL (or voxels), at least 0, which is best. Where all raters give one volume it is the distance to that. Exact of a
+        tally, which keeps the sum of probabilities.
 
     Raises
     ------
     ValueError
         If there is no voxel that a rater answered, a rater answered at part of the voxels only, raters are not told
-        apart (a soft target), or an option is unknown.
+        apart (an averaged target), or an option is unknown. Of a tally, a rater of part of the voxels is left out.
 
     References
     ----------
@@ -227,23 +146,42 @@ def volume_crps(
     >>> volume_crps([1.0, 1.0, 0.0, 0.0], masks, reference="empirical")
     0.5
     """
-    value = volume_crps_metric(reference=reference, ddof=ddof).value
-    return _evaluate(value, probs, raters, roi=roi, rater_axis=rater_axis, voxel_volume=voxel_volume)
+
+    name = "volume_crps"
+    label = "volume CRPS"
+    named_options = ("reference",)
+
+    reference: Reference = "gaussian"
+    ddof: int = 0
+
+    def check_options(self) -> None:
+        check_choice("reference", self.reference, ("gaussian", "empirical"))
+
+    def named(self) -> tuple[str, str]:
+        if self.reference == "gaussian":
+            return self.name, self.label
+        return f"{self.name}_empirical", f"{self.label} (empirical)"
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        predicted, volumes = _volumes(sums)
+        if self.reference == "empirical":
+            to_raters = mean_defined(np.abs(volumes - predicted[..., None]))
+            among = np.abs(volumes[..., :, None] - volumes[..., None, :])
+            return to_raters - 0.5 * mean_defined(among.reshape(*predicted.shape, -1))
+        mean = mean_defined(volumes)
+        deviation = np.where(np.isnan(volumes), 0.0, volumes - mean[..., None])
+        n = (~np.isnan(volumes)).sum(axis=-1)
+        variance = ratio((deviation**2).sum(axis=-1), np.maximum(n - self.ddof, 0).astype(np.float64))
+        return gaussian_crps(predicted, mean, np.sqrt(variance))
 
 
-def volume_bias(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    voxel_volume: float = 1.0,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-) -> float:
+@dataclass(frozen=True)
+class VolumeBias(_VolumeMetric):
     """Predicted volume ``sum(p)`` minus the mean of the raters' volumes.
 
     Parameters
     ----------
-    probs, raters, voxel_volume, roi, rater_axis
+    probs, raters, voxel_volume, roi, sample_weight, rater_axis, average
         As in `volume_crps`.
 
     Returns
@@ -261,21 +199,23 @@ def volume_bias(
     >>> volume_bias([1.0, 0.5, 0.0], [[1, 1, 1], [1, 0, 0]])
     -0.5
     """
-    return _evaluate(_bias, probs, raters, roi=roi, rater_axis=rater_axis, voxel_volume=voxel_volume)
+
+    name = "volume_bias"
+    label = "volume bias"
+    better = "zero"
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        predicted, volumes = _volumes(sums)
+        return predicted - mean_defined(volumes)
 
 
-def volume_error(
-    probs: ArrayLike,
-    raters: Any,
-    *,
-    roi: ArrayLike | None = None,
-    rater_axis: int | None = None,
-) -> float:
+@dataclass(frozen=True)
+class VolumeError(_VolumeMetric):
     """Absolute difference of predicted and mean rater volume, relative to the latter.
 
     Parameters
     ----------
-    probs, raters, roi, rater_axis
+    probs, raters, voxel_volume, roi, sample_weight, rater_axis, average
         As in `volume_crps`.
 
     Returns
@@ -293,4 +233,18 @@ def volume_error(
     >>> volume_error([1.0, 0.5, 0.0], [[1, 1, 1], [1, 0, 0]])
     0.25
     """
-    return _evaluate(_error, probs, raters, roi=roi, rater_axis=rater_axis)
+
+    name = "volume_error"
+    label = "relative volume error"
+    unit = ""
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        predicted, volumes = _volumes(sums)
+        mean = mean_defined(volumes)
+        return ratio(np.abs(predicted - mean), mean)
+
+
+volume_crps = register_metric(VolumeCRPS(), compared=True)
+volume_bias = register_metric(VolumeBias(), compared=True)
+register_metric(volume_crps.with_options(reference="empirical"))
+volume_error = register_metric(VolumeError())

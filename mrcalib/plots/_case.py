@@ -376,7 +376,7 @@ def _responses(
     probs: NDArray[Any], raters: Any, rater_axis: int | None
 ) -> tuple[list[NDArray[np.uint8] | None], FloatArray]:
     """Each rater's mask, None for a missing one, and the mean response, NaN where no rater answered."""
-    voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False)
+    voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False, arguments=("rater_axis",))
     (chunk,) = voxels.chunks(size=max(voxels.n_voxels, 1))
     masks: list[NDArray[np.uint8] | None] = []
     votes, answers = np.zeros(probs.size), np.zeros(probs.size)

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib.metrics import count_level_responses
-from mrcalib.metrics.curve_metric import Strategy
 from mrcalib.plots._counts import CountDisplay, n_counted
 from mrcalib.plots._display import Scale
-from mrcalib.plots._reliability import ReliabilityDisplay
+from mrcalib.plots._reliability import ReliabilityDisplay, Strategy
 from mrcalib.responses import Responses
 
 FloatArray = NDArray[np.float64]

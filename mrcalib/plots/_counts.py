@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mrcalib.inputs import check_groups
 from mrcalib.metrics import count_responses
 from mrcalib.plots._curves import split_rows
 from mrcalib.plots._display import Display
@@ -45,7 +46,7 @@ class CountDisplay(Display):
         **options
             As in ``from_responses``.
         """
-        names = None if groups is None else [str(name) for name in np.unique(np.asarray(groups))]
+        names = None if groups is None else [str(name) for name in np.unique(check_groups(groups))]
         cases = _cases_of(count_probs, raters, groups, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
         made: Self = cls.from_responses(cases, groups=names, **options)
         return made
@@ -55,7 +56,7 @@ def _cases_of(count_probs: ArrayLike, raters: Any, groups: ArrayLike | None, **o
     """The rows of each group in ascending order of its name, or of all voxels as one case."""
     if groups is None:
         return [count_responses(count_probs, raters, **options)]
-    names, code = np.unique(np.asarray(groups), return_inverse=True)
+    names, code = np.unique(check_groups(groups), return_inverse=True)
     # As a weight, the group of a voxel takes part in whatever selection the voxels undergo.
     weight = (code + 1.0).reshape(np.shape(groups))
     rows = count_responses(count_probs, raters, sample_weight=weight, **options)

@@ -107,7 +107,7 @@ class MetricDisplay(Display):
         study : Study
             Whose intervals and paired differences are drawn.
         metric : str, sequence of str or None, default="mr_ece"
-            Names of metrics; None for all.
+            Names, labels or names in Python of metrics; None for all.
         kind : {"mean", "pooled"}, default="mean"
             Mean over cases, or the metric of all voxels pooled; with None metrics that cannot be pooled are left out.
 
@@ -121,17 +121,15 @@ class MetricDisplay(Display):
             If the study has no such metric, or one cannot be pooled.
         """
         check_choice("kind", kind, ("mean", "pooled"))
-        known = {m.name: m for m in study.metrics}
         if metric is None:
-            names = [m.name for m in study.metrics if kind == "mean" or m.poolable]
+            shown = [m for m in study.metrics if kind == "mean" or m.poolable]
         else:
-            names = [metric] if isinstance(metric, str) else list(metric)
-        for name in names:
-            check_choice("metric", name, tuple(known))
-            if kind == "pooled" and not known[name].poolable:
-                msg = f"{known[name].label} of pooled cases means nothing; use kind='mean'."
+            shown = [study.metric(name) for name in ([metric] if isinstance(metric, str) else metric)]
+        for m in shown:
+            if kind == "pooled" and not m.poolable:
+                msg = f"{m.label} of pooled cases means nothing; use kind='mean'."
                 raise ValueError(msg)
-        part = replace(study, metrics=tuple(known[name] for name in names))
+        part = replace(study, metrics=tuple(shown))
         values = part.intervals(kind).set_index(["metric", "method"])
         told = part.differences(kind=kind).set_index(["metric", "method"])["verdict"].to_dict()
         forests = []

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.metrics import pit_metric
+from mrcalib.metrics import pit_deviation
 from mrcalib.plots._counts import CountDisplay, caption_of, groups_of, require_uncertain, some
 from mrcalib.plots._curves import FEW_GROUPS
 from mrcalib.plots._display import GREY, color_of, draw_caption, new_figure
@@ -94,8 +94,8 @@ class PITDisplay(CountDisplay):
         ValueError
             If no voxel is that uncertain.
         """
-        metric = pit_metric(n_bins, certainty=certainty)
-        sums = np.stack([metric.statistics(case) for case in some(responses)])
+        metric = pit_deviation.with_options(n_bins=n_bins, certainty=certainty)
+        sums = np.stack([metric.sums(case) for case in some(responses)])
         require_uncertain(float(sums.sum()), certainty)
         names = groups_of(responses, groups)
         counts = bootstrap_counts(names, n_resamples, random_state)

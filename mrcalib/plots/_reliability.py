@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs import check_choice, voxel_responses
-from mrcalib.metrics import ReliabilityCurve, ece_metric
-from mrcalib.metrics.curve_metric import TINY, Strategy, curve_edges
+from mrcalib.inputs import check_choice, check_n_bins, voxel_responses
+from mrcalib.metrics import ReliabilityCurve, expected_calibration_error
+from mrcalib.metrics.bins import TINY, bin_edges
+from mrcalib.metrics.calibration import CalibrationError
 from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes
 from mrcalib.plots._curves import FEW_GROUPS, CurveBand, band_of, curve_of, split_rows
 from mrcalib.plots._display import GREY, Display, Scale, color_of, draw_caption, new_figure
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ReliabilityDisplay"]
 
 FloatArray = NDArray[np.float64]
+Strategy = Literal["uniform", "logit"]
 
 
 class ReliabilityDisplay(Display):
@@ -94,8 +96,8 @@ class ReliabilityDisplay(Display):
         methods : sequence of str, optional
             The first method and "MHR" by default.
         metric : str, optional
-            The calibration error whose bins are shown; "reliability" by default, whose 50 bins are even in the logit
-            (``mrcalib.metrics.reliability_metric``). "mr_ece" does not tell the raters apart.
+            The calibration error whose bins are shown; by default the study's ``curve``, with 50 bins that are even in the
+            logit. "mr_ece" does not tell the raters apart.
 
         Returns
         -------
@@ -106,21 +108,18 @@ class ReliabilityDisplay(Display):
         ValueError
             If the study has no such method or metric, or the metric is not a calibration error of foreground probabilities.
         """
-        known = {m.name: m for m in (*study.metrics, study.curve)}
-        metric = study.curve.name if metric is None else metric
-        check_choice("metric", metric, tuple(known))
+        shown = study.curve if metric is None else study.metric(metric)
         chosen = _before_and_after(study) if methods is None else tuple(methods)
         for name in chosen:
             check_choice("method", name, study.methods)
-        how = getattr(known[metric].statistics, "keywords", {})
-        if "edges" not in how or how.get("kind") != "foreground":
+        if not isinstance(shown, CalibrationError) or shown.kind != "foreground":
             msg = f"metric must be a calibration error of foreground probabilities, such as 'mr_ece'; got {metric!r}."
             raise ValueError(msg)
-        statistics = {name: study.statistics[name, metric] for name in chosen}
+        statistics = {name: study.statistics[name, shown.name] for name in chosen}
         return cls._from_statistics(
             statistics,
-            how["edges"],
-            per_rater=how["target"] == "per-rater",
+            shown.inner_edges(),
+            per_rater=shown.target == "per-rater",
             groups=study.groups,
             n_resamples=study.n_resamples,
             level=study.level,
@@ -235,12 +234,13 @@ class ReliabilityDisplay(Display):
             raise ValueError(msg)
         first = next(iter(by_name.values()))
         per_rater = all(case.present is not None for cases in by_name.values() for case in cases)
-        edges = curve_edges(n_bins, strategy)
-        metric = ece_metric(edges=edges, target="per-rater" if per_rater else "mhr")
+        check_choice("strategy", strategy, ("uniform", "logit"))
+        edges = bin_edges(check_n_bins(n_bins), strategy, ends_apart=True)
+        metric = expected_calibration_error.with_options(edges=edges, target="per-rater" if per_rater else "mhr")
         groups = [str(i) for i in range(n_cases)] if groups is None else list(groups)
         n_voxels = sum(float(case.count.sum()) for case in first)
         return cls._from_statistics(
-            {name: np.stack([metric.statistics(case) for case in cases]) for name, cases in by_name.items()},
+            {name: np.stack([metric.sums(case) for case in cases]) for name, cases in by_name.items()},
             edges,
             per_rater=per_rater,
             groups=groups,

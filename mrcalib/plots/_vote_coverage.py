@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.metrics import vote_coverage_metric
+from mrcalib.metrics import vote_coverage_bias
 from mrcalib.plots._counts import CountDisplay, caption_of, groups_of, require_uncertain, some
 from mrcalib.plots._curves import FEW_GROUPS
 from mrcalib.plots._display import GREY, color_of, draw_caption, new_figure
@@ -116,8 +116,8 @@ class VoteCoverageDisplay(CountDisplay):
         ValueError
             If no voxel is that uncertain.
         """
-        metric = vote_coverage_metric(nominal, certainty=certainty)
-        by_case = np.stack([metric.statistics(case) for case in some(responses)])
+        metric = vote_coverage_bias.with_options(level=nominal, certainty=certainty)
+        by_case = np.stack([metric.sums(case) for case in some(responses)])
         of_case = groups_of(responses, groups)
         known = list(dict.fromkeys(of_case))
         sums = np.zeros((len(known), 3))

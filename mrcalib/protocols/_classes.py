@@ -1,4 +1,4 @@
-"""Checked input of protocols with several classes: probabilities with classes first, and raters' label maps."""
+"""Input checks of protocols with several classes: probabilities with classes first, and raters' label maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs import check_probs, refuse_probs
+from mrcalib.inputs import as_array, check_probs, refuse_probs, split_missing, split_raters
 
 __all__ = ["check_class_probs", "check_labels", "label_map"]
 
@@ -36,7 +36,7 @@ def check_class_probs(probs: ArrayLike, n_classes: int) -> NDArray[Any]:
     for channel in array:
         n_bad = int(np.count_nonzero(~((channel >= 0) & (channel <= 1))))
         if n_bad:
-            refuse_probs(channel.ravel(), n_bad, None, droppable=False)
+            refuse_probs(channel.ravel(), n_bad, None)
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
@@ -48,12 +48,8 @@ def check_labels(raters: Any, shape: tuple[int, ...], labels: Sequence[int]) -> 
     ValueError
         If a map has another shape or other labels, or all raters are missing.
     """
-    maps = [None if rater is None else label_map(rater, shape, labels, f"Rater {r}") for r, rater in enumerate(raters)]
-    if all(one is None for one in maps):
-        found = f"all {len(maps)} are missing (None)" if maps else "raters is empty"
-        msg = f"At least one rater must have annotated; {found}."
-        raise ValueError(msg)
-    return maps
+    maps = split_raters(raters, shape, arguments=())
+    return [None if one is None else label_map(one, shape, labels, f"Rater {r}") for r, one in enumerate(maps)]
 
 
 def label_map(values: ArrayLike, shape: tuple[int, ...], labels: Sequence[int], name: str) -> NDArray[np.uint8]:
@@ -64,7 +60,10 @@ def label_map(values: ArrayLike, shape: tuple[int, ...], labels: Sequence[int], 
     ValueError
         If its shape is another, or it holds anything else.
     """
-    array = np.asarray(values)
+    array, known = split_missing(as_array(values))
+    if known is not None:
+        msg = f"{name} must have a label at every voxel; {np.count_nonzero(~known)} are NaN or masked."
+        raise ValueError(msg)
     if array.shape != shape:
         msg = f"{name} must be a label map of the shape {shape}, that of a class of probs; got {array.shape}."
         raise ValueError(msg)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from mrcalib.metrics import Metric
-from mrcalib.metrics._metric import FloatArray
+from mrcalib.metrics.base import FloatArray
 from mrcalib.responses import Responses
 
 __all__ = ["Disagreement", "Protocol", "measure"]
@@ -200,16 +200,29 @@ class Protocol:
 
 def measure(name: str, label: str, better: Literal["lower", "higher", "zero"], unit: str = "") -> Metric:
     """A measure of a protocol: its statistics are the one number that `Protocol.score` makes of a case."""
-    return Metric(name, label, better, unit, _statistics, _value, poolable=False)
+    return Measure(name, label, better, unit)
 
 
-def _statistics(responses: Responses) -> FloatArray:  # noqa: ARG001
-    msg = "A protocol's measure is not a sum over voxels: Protocol.score computes it from the arrays of a case."
-    raise TypeError(msg)
+@dataclass(frozen=True)
+class Measure(Metric):
+    """A metric whose sums are the one number that `Protocol.score` makes of a case."""
 
+    name: str  # type: ignore[misc]
+    label: str  # type: ignore[misc]
+    better: Literal["lower", "higher", "zero"]  # type: ignore[misc]
+    unit: str  # type: ignore[misc]
 
-def _value(statistics: FloatArray) -> FloatArray:
-    return statistics[..., 0]
+    poolable = False
+
+    def __post_init__(self) -> None:
+        """Name and label are those given."""
+
+    def sums(self, responses: Responses) -> FloatArray:  # noqa: ARG002
+        msg = "A protocol's measure is not a sum over voxels: Protocol.score computes it from the arrays of a case."
+        raise TypeError(msg)
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        return sums[..., 0]
 
 
 def _number(value: float) -> str:

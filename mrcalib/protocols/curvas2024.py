@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mrcalib.inputs import as_array, check_spacing
 from mrcalib.metrics import gaussian_crps
 from mrcalib.protocols._classes import check_class_probs, check_labels, label_map
 from mrcalib.protocols._notes import rater_notes, volume_notes
@@ -124,7 +125,7 @@ def curvas_2024(
         submitted = label_map(prediction, shape, tuple(ORGANS.values()), "prediction")
     else:
         submitted = _sound_top(p)[0]
-    unit = 1.0 if spacing is None else math.prod(np.atleast_1d(np.asarray(spacing, dtype=np.float64)).tolist())
+    unit = 1.0 if spacing is None else math.prod(check_spacing(np.atleast_1d(spacing)))
     scores: dict[str, Any] = {
         "dice": {},
         "confidence": {},
@@ -192,7 +193,7 @@ def _box(image: ArrayLike | None, shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The box around the voxels of the image above 0; everything without an image."""
     if image is None:
         return tuple(slice(None) for _ in shape)
-    above = np.asarray(image) > 0
+    above = as_array(image) > 0
     if above.shape != shape:
         msg = f"image must have the shape of a class of probs, {shape}; got {above.shape}."
         raise ValueError(msg)

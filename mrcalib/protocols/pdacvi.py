@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, check_probs, check_voxels, voxel_responses
-from mrcalib.metrics import ece_metric, gaussian_crps, threshold_dice_metric
+from mrcalib.inputs import Voxels, check_probs, check_spacing, check_voxels, voxel_responses
+from mrcalib.metrics import expected_calibration_error, gaussian_crps, mean_rater_ece, multirater_ece, threshold_dice
 from mrcalib.protocols._box import Box, annotation_box, wraps
 from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion
 from mrcalib.protocols._notes import invasion_notes, rater_notes, volume_notes
@@ -136,7 +136,7 @@ def curvas_pdacvi(
     """
     p = np.ascontiguousarray(check_probs(probs))
     p = p.astype(np.float32) if p.dtype == np.float16 else p
-    voxels = check_voxels(p, raters, soft=False)
+    voxels = check_voxels(p, raters, soft=False, arguments=())
     if voxels.n_voxels == 0:
         msg = f"There is no voxel to score: probs have the shape {p.shape}."
         raise ValueError(msg)
@@ -145,7 +145,7 @@ def curvas_pdacvi(
     responses = _rows(p, raters, voxels)
 
     box = annotation_box(np.any(annotators, axis=0), clamp=not strict)
-    unit = 1.0 if spacing is None else math.prod(np.atleast_1d(np.asarray(spacing, dtype=np.float64)).tolist())
+    unit = 1.0 if spacing is None else math.prod(check_spacing(np.atleast_1d(spacing)))
     volumes = np.array([mask.sum() for mask in annotators], dtype=np.float64) * unit
     predicted, mean, std = float(p.sum()) * unit, float(volumes.mean()), float(volumes.std())
     invasion: dict[str, Any] = {"vi": None, "vi_detail": None}
@@ -164,8 +164,8 @@ def curvas_pdacvi(
         ]
         ece = float(np.mean([e for e, mask in zip(errors, masks, strict=True) if mask is not None]))
         return {
-            "tdsc": threshold_dice_metric(smooth=1e-6)(responses),
-            "dice_majority": threshold_dice_metric(thresholds=[0.5], both_empty=0.0, smooth=1e-6)(responses),
+            "tdsc": threshold_dice(responses, smooth=1e-6),
+            "dice_majority": threshold_dice(responses, thresholds=[0.5], both_empty=0.0, smooth=1e-6),
             "ece": ece,
             "ece_per_rater": errors,
             "crps": truncated_crps(predicted, mean, std),
@@ -175,15 +175,15 @@ def curvas_pdacvi(
     region = (slice(None),) if box is None else tuple(slice(*ends) for ends in box)
     part, parts = p[region], [None if mask is None else mask[region] for mask in masks]
     inside, binned = voxel_responses(part, parts), _rows(part, parts, check_voxels(part, parts, soft=False))
-    top_label = [ece_metric(target=r, kind="top-label")(inside) for r in range(len(masks))]
+    top_label = [expected_calibration_error(inside, target=r, kind="top-label") for r in range(len(masks))]
     return {
-        "tdsc": math.nan if _nothing_overlaps(responses) else threshold_dice_metric()(responses),
-        "dice_majority": threshold_dice_metric(thresholds=[0.5], both_empty=math.nan)(responses),
+        "tdsc": math.nan if _nothing_overlaps(responses) else threshold_dice(responses),
+        "dice_majority": threshold_dice(responses, thresholds=[0.5], both_empty=math.nan),
         "ece": float(np.mean([e for e, mask in zip(top_label, masks, strict=True) if mask is not None])),
         "ece_per_rater": top_label,
         "crps": float(gaussian_crps(float(p.sum(dtype=np.float64)) * unit, mean, std)),
-        "mr_ece": ece_metric()(binned),
-        "ece_foreground": ece_metric(target="per-rater")(binned),
+        "mr_ece": multirater_ece(binned),
+        "ece_foreground": mean_rater_ece(binned),
         **shared,
         "notes": [
             *notes,
@@ -195,7 +195,7 @@ def curvas_pdacvi(
 
 def _nothing_overlaps(responses: Responses) -> bool:
     """Whether neither the prediction nor the raters exceed any threshold."""
-    return not threshold_dice_metric().statistics(responses)[1:].any()
+    return not threshold_dice.sums(responses)[1:].any()
 
 
 def _overlap_notes(responses: Responses, told: str) -> list[str]:
@@ -218,6 +218,6 @@ def _box_notes(box: Box | None, ece: float) -> list[str]:
 def _rows(probs: NDArray[Any], raters: Any, voxels: Voxels) -> Responses:
     """Rows for threshold Dice and 50 bins: where p is float32 those of the tally, which is cut at their edges."""
     if probs.dtype != np.float32:
-        return voxel_responses(probs, raters, soft=False)
+        return voxel_responses(probs, raters, soft=False, arguments=())
     names = tuple(str(r) for r in range(voxels.n_raters))
     return tally_voxels(voxels, ProbabilityGrid.standard(), names).responses()

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mrcalib.inputs import voxel_responses
-from mrcalib.metrics import threshold_dice_metric
-from mrcalib.metrics._door import require_voxels
-from mrcalib.metrics._metric import FloatArray
+from mrcalib.metrics import threshold_dice
+from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.metrics.overlap import THRESHOLDS
 from mrcalib.protocols._notes import rater_notes
 from mrcalib.responses import Responses
@@ -77,7 +76,7 @@ def qubiq(
     >>> round(scores["dice"], 4), scores["dice_inclusive"]
     (0.8889, 1.0)
     """
-    responses = voxel_responses(probs, raters, soft=False)
+    responses = voxel_responses(probs, raters, soft=False, arguments=())
     require_voxels(float(responses.count.sum()))
     levels = THRESHOLDS.get(thresholds, thresholds) if isinstance(thresholds, str) else thresholds
     rules = (strict, not strict)
@@ -95,7 +94,7 @@ def qubiq(
 
 def _sizes(responses: Responses, thresholds: str | Sequence[float], *, strict: bool) -> FloatArray:
     """Sizes of prediction, of raters and of what they share; shape (n_thresholds, 3)."""
-    sums = threshold_dice_metric(thresholds=thresholds, strict=strict).statistics(responses)
+    sums = threshold_dice.with_options(thresholds=thresholds, strict=strict).sums(responses)
     return sums[1:].reshape(-1, 3)
 
 

@@ -9,29 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mrcalib._files import file_stem
-from mrcalib.grid import ProbabilityGrid
-from mrcalib.io import Case, LoadOptions, Source
+from mrcalib.grid import ProbabilityGrid, shared_grid
+from mrcalib.io import Case, LoadOptions
+from mrcalib.io.sources import is_path
 from mrcalib.scale._cluster import Scheduler
 from mrcalib.scale._cluster import cluster as a_cluster
 from mrcalib.scale._tasks import each_on_cluster
-from mrcalib.scale._wire import Columns, packed, shared_grid, unpacked
-from mrcalib.scale.cases import _tally_or_load
-from mrcalib.scale.slabs import TalliedCase
-from mrcalib.tallies import Tally
+from mrcalib.scale.one_case import Classes, TalliedCase, tally_or_load
+from mrcalib.tallies import Cells, Columns, Tally
 
 __all__ = ["at_absolute_paths", "tally_on_cluster"]
 
 
 class _Packed(NamedTuple):
-    """What is found of a case, as it travels."""
+    """What is found of a case, as it is sent: the columns and the number of refused voxels of each class's tally."""
 
-    columns: Columns
+    counted: tuple[tuple[Columns, int], ...]
     raters: tuple[str, ...]
     strata: tuple[str, ...]
-    refused: int
     voxel_volume: float | None
     recall: Any
 
@@ -41,6 +37,7 @@ def tally_on_cluster(
     *,
     grid: ProbabilityGrid,
     options: LoadOptions,
+    classes: Classes,
     invalid: str,
     checkpoints: str | Path | None,
     first_error_ends: bool,
@@ -51,7 +48,7 @@ def tally_on_cluster(
 
     Parameters
     ----------
-    cases, grid, options, invalid, checkpoints, progress
+    cases, grid, options, classes, invalid, checkpoints, progress
         As for ``tally_cases``.
     first_error_ends : bool
         Whether an error is raised rather than returned.
@@ -64,6 +61,7 @@ def tally_on_cluster(
         checkpoints=folder,
         grid=(grid.mantissa_bits, grid.edges),
         options=options,
+        classes=classes,
         invalid=invalid,
     )
     with a_cluster(*cluster) as client:
@@ -79,7 +77,8 @@ def tally_on_cluster(
         )
     if folder is not None:
         _check_shared(
-            folder, [case.id for case, one in zip(cases, found, strict=True) if not isinstance(one, Exception)]
+            folder if classes is None else folder / classes[0].name,
+            [case.id for case, one in zip(cases, found, strict=True) if not isinstance(one, Exception)],
         )
     return [one if isinstance(one, Exception) else _unpacked(one, grid) for one in found]
 
@@ -90,18 +89,23 @@ def _tally_and_pack(
     checkpoints: Path | None,
     grid: tuple[int, tuple[float, ...]],
     options: LoadOptions,
+    classes: Classes,
     invalid: str,
 ) -> tuple[_Packed, str]:
     """On a worker, in one thread: a case is one task, and the cluster decides how many run at once."""
-    done, status = _tally_or_load(case, checkpoints, shared_grid(*grid), options, invalid=invalid, n_threads=1)
-    part = done.tally
-    sent = _Packed(packed(part.cells), part.raters, part.strata, part.refused, done.voxel_volume, done.recall)
-    return sent, status
+    done, status = tally_or_load(
+        case, checkpoints, shared_grid(*grid), options, invalid=invalid, n_jobs=1, classes=classes
+    )
+    first = done.tallies[0]
+    counted = tuple((part.cells.narrowed(), part.refused) for part in done.tallies)
+    return _Packed(counted, first.raters, first.strata, done.voxel_volume, done.recall), status
 
 
 def _unpacked(found: _Packed, grid: ProbabilityGrid) -> TalliedCase:
-    part = Tally(grid, found.raters, found.strata, unpacked(found.columns), found.refused)
-    return TalliedCase(part, found.voxel_volume, found.recall)
+    tallies = tuple(
+        Tally(grid, found.raters, found.strata, Cells.widened(columns), refused) for columns, refused in found.counted
+    )
+    return TalliedCase(tallies, found.voxel_volume, found.recall)
 
 
 def _check_shared(folder: Path, ids: Sequence[str]) -> None:
@@ -119,12 +123,12 @@ def at_absolute_paths(case: Case) -> Case:
     """The same case for a process that works in another folder."""
 
     def moved(source: Any) -> Any:
-        return Path(source).absolute() if isinstance(source, str | Path) else source
+        return Path(source).absolute() if is_path(source) else source
 
     raters: Any = case.raters
     if isinstance(raters, Mapping):
         raters = {name: moved(source) for name, source in raters.items()}
-    elif not isinstance(raters, np.ndarray):
+    elif isinstance(raters, list | tuple):
         raters = [moved(source) for source in raters]
     probs = case.probs
     return replace(
@@ -136,12 +140,5 @@ def at_absolute_paths(case: Case) -> Case:
 
 
 def _holds_arrays(case: Case) -> bool:
-    sources: list[Source | None] = [
-        *case.members,
-        *case.masks.values(),
-        case.roi,
-        case.image,
-        case.vessels,
-        case.coarse,
-    ]
-    return any(isinstance(source, np.ndarray) for source in sources)
+    sources = [*case.members, *case.masks.values(), case.roi, case.image, case.vessels, case.coarse]
+    return any(source is not None and not is_path(source) for source in sources)

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcalib.grid import ProbabilityGrid
+from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.inputs import check_choice, check_probs, of_case
 from mrcalib.scale._cluster import Scheduler, any_size_of_graph, require_dask, workers
-from mrcalib.scale._wire import Columns, packed, shared_grid, unpacked
-from mrcalib.tallies import Cells, Tally, tally
+from mrcalib.tallies import Cells, Columns, Tally, tally
 
 __all__ = ["tally_blocks"]
 
@@ -130,7 +129,7 @@ def tally_blocks(
     blocks = _tasks([probs, roi, strata, *masks], rules, block_voxels)
     with workers(scheduler, dask_address, n_jobs) as engine:
         columns, refused = _computed(_tree(list(blocks), split_every), engine, n_jobs)
-    return Tally(grid, names, layers, unpacked(columns), refused)
+    return Tally(grid, names, layers, Cells.widened(columns), refused)
 
 
 class _Rules(NamedTuple):
@@ -182,7 +181,7 @@ def _tally_block(image: _Image, block: Slices, computed: Sequence[Any]) -> Count
         case=told,
         n_jobs=1,
     )
-    return packed(counted.cells), counted.refused
+    return counted.cells.narrowed(), counted.refused
 
 
 def _with_raters(of_block: tuple[Any, ...], all_raters: Any, rules: _Rules) -> tuple[Any, ...]:
@@ -194,7 +193,9 @@ def _with_raters(of_block: tuple[Any, ...], all_raters: Any, rules: _Rules) -> t
 
 def _merge_blocks(parts: Sequence[Counted]) -> Counted:
     """On a worker: one merge for all parts."""
-    return packed(Cells.merge([unpacked(columns) for columns, _ in parts])), sum(refused for _, refused in parts)
+    return Cells.merge([Cells.widened(columns) for columns, _ in parts]).narrowed(), sum(
+        refused for _, refused in parts
+    )
 
 
 def _tasks(sources: Sequence[Any], rules: _Rules, block_voxels: int) -> Iterator[Any]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from mrcalib._files import file_stem
 from mrcalib.cohort import Cohort
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, check_voxels
-from mrcalib.io import Case, LoadOptions
+from mrcalib.io import Case, ImageClass, LoadOptions
 from mrcalib.roi import RoiRecall
 from mrcalib.scale._cluster import Scheduler
-from mrcalib.scale.slabs import TalliedCase, tally_files
+from mrcalib.scale._cluster_cases import tally_on_cluster
+from mrcalib.scale.one_case import TalliedCase, tally_files, tally_or_load
 from mrcalib.tallies import Tally
 
 __all__ = ["Progress", "reading_of", "tally_case", "tally_cases", "voxels_of_case"]
@@ -49,9 +47,10 @@ def tally_case(
     -------
     tally : Tally
     voxel_volume : float or None
-        Volume of a voxel in mL; None where no file or argument tells the spacing.
+        Volume of a voxel in mL; None where neither a file nor the case states the spacing.
     """
-    return tally_files(case, grid=grid, options=options or LoadOptions(), invalid=invalid, n_jobs=n_jobs)[:2]
+    found = tally_files(case, grid=grid, options=options or LoadOptions(), invalid=invalid, n_jobs=n_jobs)
+    return found.tallies[0], found.voxel_volume
 
 
 def reading_of(cases: Sequence[Case], options: LoadOptions | None = None) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def reading_of(cases: Sequence[Case], options: LoadOptions | None = None) -> dic
 
 
 def voxels_of_case(case: Case, *, raters: Sequence[str], options: LoadOptions | None = None) -> Voxels:
-    """Load one case for a second pass.
+    """The voxels of one case in memory, for a second pass.
 
     Parameters
     ----------
@@ -91,7 +90,49 @@ def voxels_of_case(case: Case, *, raters: Sequence[str], options: LoadOptions | 
     """
     loaded = case.load(options=options or LoadOptions())
     known = dict(zip(loaded.rater_names, loaded.raters, strict=True))
-    return check_voxels(loaded.probs, [known.get(name) for name in raters], roi=loaded.roi, case=loaded.id)
+    return check_voxels(
+        loaded.probs,
+        [known.get(name) for name in raters],
+        roi=loaded.roi,
+        case=loaded.id,
+        arguments=("roi", "positive", "invalid"),
+    )
+
+
+@overload
+def tally_cases(
+    cases: Iterable[Case],
+    *,
+    grid: ProbabilityGrid | None = ...,
+    options: LoadOptions | None = ...,
+    classes: None = ...,
+    invalid: str = ...,
+    n_jobs: int | None = ...,
+    checkpoints: str | Path | None = ...,
+    failures: dict[str, Exception] | None = ...,
+    progress: Progress | None = ...,
+    recalls: dict[str, RoiRecall] | None = ...,
+    scheduler: Scheduler = ...,
+    dask_address: str | None = ...,
+) -> Cohort: ...
+
+
+@overload
+def tally_cases(
+    cases: Iterable[Case],
+    *,
+    grid: ProbabilityGrid | None = ...,
+    options: LoadOptions | None = ...,
+    classes: Sequence[ImageClass],
+    invalid: str = ...,
+    n_jobs: int | None = ...,
+    checkpoints: str | Path | None = ...,
+    failures: dict[str, Exception] | None = ...,
+    progress: Progress | None = ...,
+    recalls: dict[str, RoiRecall] | None = ...,
+    scheduler: Scheduler = ...,
+    dask_address: str | None = ...,
+) -> dict[str, Cohort]: ...
 
 
 def tally_cases(
@@ -99,6 +140,7 @@ def tally_cases(
     *,
     grid: ProbabilityGrid | None = None,
     options: LoadOptions | None = None,
+    classes: Sequence[ImageClass] | None = None,
     invalid: str = "raise",
     n_jobs: int | None = None,
     checkpoints: str | Path | None = None,
@@ -107,7 +149,7 @@ def tally_cases(
     recalls: dict[str, RoiRecall] | None = None,
     scheduler: Scheduler = "threads",
     dask_address: str | None = None,
-) -> Cohort:
+) -> Cohort | dict[str, Cohort]:
     """Tally cases, ``n_jobs`` at a time; the result does not depend on how many.
 
     Parameters
@@ -118,13 +160,16 @@ def tally_cases(
         ``ProbabilityGrid.standard()`` by default.
     options : LoadOptions, optional
         How files are read.
+    classes : sequence of ImageClass, optional
+        Exclusive classes that are tallied in one reading of the files, each against the rest; the channels must sum to 1 and
+        masks hold no other labels.
     invalid : {"raise", "drop"}, default="raise"
         What becomes of probabilities that are NaN or outside [0, 1].
     n_jobs : int, optional
         Cases in memory at the same time; 1 by default.
     checkpoints : str or Path, optional
-        Folder of tallies. A case whose inputs are those of its tally there is not read again; finished cases are kept there
-        even when a later one fails.
+        Folder of tallies; with classes, of a folder of them for each class, by its name. A case whose inputs are those of its
+        tally there is not read again; finished cases are kept there even when a later one fails.
     failures : dict, optional
         Takes the error of each case that could not be tallied, by id, and the others go on. Without it the first error is
         raised, after the cases at work are finished.
@@ -144,7 +189,8 @@ def tally_cases(
 
     Returns
     -------
-    Cohort
+    Cohort, or dict of str to Cohort
+        With classes a cohort for each, by name; all of them hold the same cases.
 
     Raises
     ------
@@ -167,7 +213,9 @@ def tally_cases(
 
     def work(case: Case) -> TalliedCase | Exception:
         try:
-            done, status = _tally_or_load(case, checkpoints, grid, options, invalid=invalid, n_threads=n_threads)
+            done, status = tally_or_load(
+                case, checkpoints, grid, options, invalid=invalid, n_jobs=n_threads, classes=classes
+            )
         except Exception as error:
             if progress is not None:
                 progress(case.id, "failed")
@@ -180,12 +228,11 @@ def tally_cases(
 
     results: Sequence[TalliedCase | Exception]
     if scheduler != "threads" or dask_address is not None:
-        from mrcalib.scale._cluster_cases import tally_on_cluster
-
         results = tally_on_cluster(
             cases,
             grid=grid,
             options=options,
+            classes=classes,
             invalid=invalid,
             checkpoints=checkpoints,
             first_error_ends=failures is None,
@@ -221,45 +268,6 @@ def tally_cases(
             "Give its spacing (a column of the manifest, or Case(spacing=...))."
         )
         raise ValueError(msg)
-    return Cohort(
-        [found.tally for _, found in kept],
-        [case.id for case, _ in kept],
-        [case.group or case.id for case, _ in kept],
-        known,
-    )
-
-
-def _tally_or_load(
-    case: Case,
-    checkpoints: str | Path | None,
-    grid: ProbabilityGrid,
-    options: LoadOptions,
-    *,
-    invalid: str,
-    n_threads: int | None,
-) -> tuple[TalliedCase, str]:
-    """A case's tally, from its checkpoint if that was made of the same inputs in the same way."""
-    if checkpoints is None:
-        return tally_files(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads), "tallied"
-    path = Path(checkpoints) / f"{file_stem(case.id)}.npz"
-    if path.exists():
-        inputs = _inputs(case.fingerprint(), grid, options, invalid)
-        try:
-            part, header = Tally.load_with_header(path)
-        except ValueError:
-            header = {}  # damaged: tally again and replace it
-        if header.get("inputs") == inputs and header.get("case") == case.id:
-            kept = header.get("roi_recall")
-            recall = None if kept is None else RoiRecall(kept["union"], tuple(kept["per_rater"]))
-            return TalliedCase(part, header["voxel_volume"], recall), "unchanged"
-    done = tally_files(case, grid=grid, options=options, invalid=invalid, n_jobs=n_threads, digest=True)
-    more = {"voxel_volume": done.voxel_volume, "roi_recall": None if done.recall is None else asdict(done.recall)}
-    inputs = _inputs(done.fingerprint or case.fingerprint(), grid, options, invalid)
-    done.tally.save(path, inputs=inputs, case=case.id, group=case.group or case.id, **more)
-    return done, "tallied"
-
-
-def _inputs(fingerprint: str, grid: ProbabilityGrid, options: LoadOptions, invalid: str) -> str:
-    """What a tally was made of, and how."""
-    made_of = [fingerprint, *map(str, astuple(options)), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)]
-    return hashlib.sha256("|".join(made_of).encode()).hexdigest()
+    ids, groups = [case.id for case, _ in kept], [case.group or case.id for case, _ in kept]
+    cohorts = [Cohort(list(tallies), ids, groups, known) for tallies in zip(*(c.tallies for _, c in kept), strict=True)]
+    return cohorts[0] if classes is None else {one.name: c for one, c in zip(classes, cohorts, strict=True)}

@@ -5,8 +5,7 @@ more data. This room knows nothing of calibration: it makes cases, and writes th
 """
 
 from mrcalib.simulate._dataset import write_dataset
-from mrcalib.simulate._organoids import OrganoidImage, organoids
 from mrcalib.simulate._pdacvi import write_curvas_pdacvi
 from mrcalib.simulate._phantom import Phantom, phantoms
 
-__all__ = ["OrganoidImage", "Phantom", "organoids", "phantoms", "write_curvas_pdacvi", "write_dataset"]
+__all__ = ["Phantom", "phantoms", "write_curvas_pdacvi", "write_dataset"]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.calibrators import VoteCalibrator
+from mrcalib.calibrators import Calibrator
 from mrcalib.inputs import check_choice
-from mrcalib.metrics import Metric
+from mrcalib.metrics import METRICS, Metric
+from mrcalib.registry import normalized
 from mrcalib.resampling import (
     bca_interval,
     bootstrap_counts,
@@ -48,7 +49,7 @@ class Study:
     metrics : tuple of Metric
     ids, groups : tuple of str
         Of the cases.
-    calibrators : dict of str to VoteCalibrator
+    calibrators : dict of str to Calibrator
         Each method fitted to all cases: what to save and apply.
     statistics : dict of (method, metric name) to ndarray of shape (n_cases, k)
         Sums over each case's voxels, at the probabilities of the map fitted without the case's fold.
@@ -71,7 +72,7 @@ class Study:
         Of a protocol: the ordinary metrics of the same methods and cases, with the curves of reliability diagrams.
     disputes : tuple of Dispute
         Case, method, measure and sentence wherever the program's and the sound value differ enough to matter.
-    held_out : mapping of str to mapping of str to VoteCalibrator
+    held_out : mapping of str to mapping of str to Calibrator
         Of a protocol: each case's maps by method, fitted without its group; to be applied, not to be fitted further.
     """
 
@@ -79,7 +80,7 @@ class Study:
     metrics: tuple[Metric, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
-    calibrators: dict[str, VoteCalibrator]
+    calibrators: dict[str, Calibrator]
     statistics: dict[tuple[str, str], FloatArray]
     n_resamples: int
     level: float
@@ -92,10 +93,26 @@ class Study:
     sound: Study | None = None
     tallied: Study | None = None
     disputes: tuple[Dispute, ...] = ()
-    held_out: Mapping[str, Mapping[str, VoteCalibrator]] = field(default_factory=dict, repr=False)
+    held_out: Mapping[str, Mapping[str, Calibrator]] = field(default_factory=dict, repr=False)
     _resampled: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False)
 
     # Values -----------------------------------------------------------------------------------------------------------
+
+    def metric(self, name: str) -> Metric:
+        """The metric of the study, or its ``curve``, that this name, label or name in Python stands for.
+
+        Raises
+        ------
+        ValueError
+            If there is none; names all.
+        """
+        for metric in (*self.metrics, self.curve):
+            if normalized(name) in map(normalized, (metric.name, metric.label)):
+                return metric
+        if name in METRICS and METRICS.canonical(name) in [metric.name for metric in self.metrics]:
+            return self.metric(METRICS.canonical(name))
+        msg = f"The study has no metric {name!r}; it has {', '.join(m.name for m in (*self.metrics, self.curve))}."
+        raise ValueError(msg)
 
     def case_values(self, method: str, metric: Metric) -> FloatArray:
         """The metric of each case, of shape (n_cases,); nan where a case does not define it."""
@@ -107,7 +124,8 @@ class Study:
             return weighted_means(self.case_values(method, metric), counts)
         if not metric.poolable:
             return np.full(len(counts), np.nan)
-        return weighted_values(metric.value, self.statistics[method, metric.name], counts)
+        statistics = self.statistics[method, metric.name]
+        return weighted_values(metric.value, statistics, counts, resampler=metric.resampler)
 
     def _estimate(self, method: str, metric: Metric, kind: Kind) -> float:
         return float(self._under(method, metric, kind, np.ones((1, len(self.ids))))[0])
@@ -283,7 +301,7 @@ class Study:
 
     def reference(self) -> str:
         """The method that paper tables measure degradation against: TwinTrack's, else "MHR", else the first one."""
-        return next((name for name in ("TwinTrack (250 bins)", "MHR") if name in self.methods), self.methods[0])
+        return next((name for name in ("TwinTrack", "MHR") if name in self.methods), self.methods[0])
 
     def paper_table(self, *, intervals: bool = False, reference: str | None = None) -> pd.DataFrame:
         """TwinTrack's Table 1, or 2 with intervals [1]_: methods by metrics, bootstrap means over cases.

@@ -4,19 +4,23 @@
 this small table, whatever the number of voxels.
 """
 
-from mrcalib.tallies._cells import Cells, narrow
+from mrcalib.tallies._cells import Cells, Columns
 from mrcalib.tallies._counting import CountTable
 from mrcalib.tallies._tally import MAX_STUDY_RATERS, SCHEMA, Tally
 from mrcalib.tallies._tallying import RunningTally, tally, tally_voxels
+from mrcalib.tallies._votes import VoteCounts, thinned, thinning
 
 __all__ = [
     "MAX_STUDY_RATERS",
     "SCHEMA",
     "Cells",
+    "Columns",
     "CountTable",
     "RunningTally",
     "Tally",
-    "narrow",
+    "VoteCounts",
     "tally",
     "tally_voxels",
+    "thinned",
+    "thinning",
 ]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Cells", "narrow"]
+__all__ = ["Cells", "Columns"]
 
 IntArray = NDArray[np.int64]
+Columns: TypeAlias = tuple[NDArray[Any], ...]
 MERGED_AT_ONCE = 16
 _LARGEST = np.iinfo(np.int64).max
 
@@ -75,18 +76,22 @@ class Cells(NamedTuple):
             return occupied[0] if occupied else cls.empty()
         return cls.of(*(np.concatenate(column) for column in zip(*occupied, strict=True)))
 
+    def narrowed(self) -> Columns:
+        """The columns in the smallest integer types that hold them, for files and for sending to other processes."""
+        return tuple(column.astype(np.min_scalar_type(int(column.max(initial=0)))) for column in self)
+
+    @classmethod
+    def widened(cls, columns: Columns) -> Cells:
+        """The cells whose columns ``narrowed`` gave."""
+        return cls.in_order(*(column.astype(np.int64) for column in columns))
+
     def where(self, rows: NDArray[np.bool_]) -> Cells:
         """Some of the cells."""
-        return Cells.of(*(column[rows] for column in self))
+        return Cells.in_order(*(column[rows] for column in self))
 
     def equal(self, other: Cells) -> bool:
         """Whether every column is the same."""
         return all(np.array_equal(mine, theirs) for mine, theirs in zip(self, other, strict=True))
-
-
-def narrow(column: IntArray) -> NDArray[Any]:
-    """A column without negative numbers in the smallest integer type that holds it, for files and messages."""
-    return column.astype(np.min_scalar_type(int(column.max(initial=0))))
 
 
 def _add_up(column: IntArray, starts: NDArray[np.intp]) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._files import atomic_write
-from mrcalib.grid import ProbabilityGrid
+from mrcalib._kernels.tallying import add_by_rater
+from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.responses import PooledResponses, Responses
-from mrcalib.tallies._cells import Cells, narrow
+from mrcalib.tallies._cells import Cells
+from mrcalib.tallies._counting import constant
 
 __all__ = ["MAX_STUDY_RATERS", "SCHEMA", "Tally"]
 
@@ -79,11 +81,12 @@ class Tally:
             msg = "There is no tally to sum; the identity is Tally.empty(grid, raters)."
             raise ValueError(msg)
         for part in parts[1:]:
-            parts[0]._check_mergeable(part)
+            parts[0].check_mergeable(part)
         first, cells = parts[0], Cells.merge([part.cells for part in parts])
         return cls(first.grid, first.raters, first.strata, cells, sum(part.refused for part in parts))
 
-    def _check_mergeable(self, other: Tally) -> None:
+    def check_mergeable(self, other: Tally) -> None:
+        """Raise ValueError unless the other tally has the same grid, raters and strata."""
         for what in ("grid", "raters", "strata"):
             mine, theirs = getattr(self, what), getattr(other, what)
             if mine != theirs:
@@ -108,10 +111,24 @@ class Tally:
     def __repr__(self) -> str:
         return f"<Tally: {self.n_voxels} voxels, {len(self.raters)} raters, {self.cells.voxels.size} cells>"
 
+    def _check_cells(self) -> None:
+        """Raise ValueError if a cell has a negative count, or a bin, a rater or a stratum that does not exist."""
+        cells, n_raters = self.cells, len(self.raters)
+        limits = (len(self.strata), self.grid.n_bins, 1 << n_raters, 1 << n_raters, np.inf, np.inf)
+        for name, column, limit in zip(COLUMNS, cells, limits, strict=True):
+            if column.min(initial=0) < 0 or column.max(initial=0) >= limit:
+                msg = f"column {name} holds {column.min()} to {column.max()}"
+                raise ValueError(msg)
+
     @property
     def n_voxels(self) -> int:
         """Voxels counted: inside the ROI, with a valid probability, answered by a rater at least."""
         return int(self.cells.voxels.sum())
+
+    @property
+    def n_zeros(self) -> int:
+        """Voxels whose probability is exactly 0 (or below 2**-133, which shares the bin of 0)."""
+        return int(self.cells.voxels[self.cells.bin == 0].sum())
 
     def select(self, stratum: str) -> Tally:
         """The cells of one stratum, as a tally of that stratum alone."""
@@ -151,7 +168,7 @@ class Tally:
             Volume of a voxel in mL.
         """
         cells = self.cells
-        bins, index = np.unique(cells.bin, return_inverse=True)
+        bins, index = self._occupied_bins()
         count, offset_sum = (np.bincount(index, column, bins.size) for column in (cells.voxels, cells.offset_sum))
         prob = self.grid.sum_of_probabilities(bins, count, offset_sum) / count
         return Responses.from_distinct(
@@ -166,6 +183,12 @@ class Tally:
             voxel_volume=voxel_volume,
         )
 
+    def _occupied_bins(self) -> tuple[IntArray, IntArray]:
+        """The bins that have a voxel, ascending, and the position of each cell's bin among them."""
+        occupied = np.zeros(self.grid.n_bins, dtype=bool)
+        occupied[self.cells.bin] = True
+        return np.flatnonzero(occupied), (np.cumsum(occupied) - 1)[self.cells.bin]
+
     def rater_counts(self) -> tuple[IntArray, NDArray[np.float64]]:
         """The occupied bins, and each rater's voxels and offsets in them, as whole numbers in float64.
 
@@ -179,13 +202,10 @@ class Tally:
             Voxels that the rater answered and the sum of their offsets; voxels that the rater marked and the sum of theirs.
         """
         cells = self.cells
-        bins, index = np.unique(cells.bin, return_inverse=True)
+        bins, index = self._occupied_bins()
         counts = np.zeros((4, len(self.raters), bins.size))
-        for r in range(len(self.raters)):
-            for first, who in ((0, cells.present), (2, cells.marked)):
-                here = (who >> r) & 1
-                for row, values in enumerate((cells.voxels, cells.offset_sum), start=first):
-                    counts[row, r] = np.bincount(index, values * here, bins.size)
+        columns = (cells.present, cells.marked, cells.voxels, cells.offset_sum)
+        add_by_rater(index, *(constant(column) for column in columns), counts)
         return bins, counts
 
     def pooled(self) -> PooledResponses:
@@ -212,7 +232,7 @@ class Tally:
             **extra,
         }
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
-            columns: dict[str, Any] = {name: narrow(column) for name, column in zip(COLUMNS, self.cells, strict=True)}
+            columns: dict[str, Any] = dict(zip(COLUMNS, self.cells.narrowed(), strict=True))
             np.savez_compressed(file, header=np.array(json.dumps(header)), **columns)
 
     @classmethod
@@ -231,20 +251,16 @@ class Tally:
                     if header["schema"] > SCHEMA:
                         later = header["schema"]
                         raise LookupError(later)
-                    cells = Cells.of(*(file[name] for name in COLUMNS))
-                grid = _shared_grid(header["mantissa_bits"], tuple(header["edges"]))
-                return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
+                    cells = Cells.of(*(file[name].astype(np.int64) for name in COLUMNS))
+                grid = shared_grid(header["mantissa_bits"], tuple(header["edges"]))
+                loaded = cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"])
+                loaded._check_cells()
+                return loaded, header
             except Exception as error:
                 msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
                 if later:
                     msg = f"{path} has tally schema {later}; this mrcalib reads up to {SCHEMA}. Upgrade mrcalib."
                 raise ValueError(msg) from error
-
-
-@lru_cache(maxsize=16)
-def _shared_grid(mantissa_bits: int, edges: tuple[float, ...]) -> ProbabilityGrid:
-    """One grid for all tallies that are read: its tables are made once."""
-    return ProbabilityGrid(mantissa_bits, edges)
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import Voxels, check_choice, check_voxels, refuse_probs
+from mrcalib.inputs import Voxels, check_choice, check_voxels
 from mrcalib.tallies._counting import VoxelCounts, count_voxels
 from mrcalib.tallies._tally import Tally
 
@@ -83,9 +83,17 @@ def tally(
     """
     check_choice("invalid", invalid, ("raise", "drop"))
     voxels = check_voxels(
-        probs, raters, roi=roi, strata=strata, rater_axis=rater_axis, positive=positive, soft=False, case=case
+        probs,
+        raters,
+        roi=roi,
+        strata=strata,
+        rater_axis=rater_axis,
+        positive=positive,
+        soft=False,
+        case=case,
+        arguments=("roi", "rater_axis", "positive", "invalid"),
     )
-    names = tuple(str(r) for r in range(voxels.n_raters)) if rater_names is None else tuple(map(str, rater_names))
+    names = voxels.rater_names if rater_names is None else tuple(map(str, rater_names))
     if len(names) != voxels.n_raters or len(set(names)) != len(names):
         msg = f"rater_names must be {voxels.n_raters} different names; got {names}."
         raise ValueError(msg)
@@ -130,6 +138,11 @@ class RunningTally:
         self._grid, self._raters, self._invalid = grid, raters, invalid
         self._counts = VoxelCounts(grid, len(raters))
 
+    @property
+    def refused(self) -> int:
+        """Voxels that were left out so far, because their probability was NaN or outside [0, 1]."""
+        return self._counts.refused
+
     def add(self, voxels: Voxels) -> None:
         """Count a part; ValueError where it holds invalid probabilities and ``invalid`` is "raise"."""
         before = self._counts.refused
@@ -144,4 +157,4 @@ class RunningTally:
 def _refuse(voxels: Voxels, refused: int, invalid: str) -> None:
     """ValueError where probabilities were refused that must not be."""
     if refused and invalid == "raise":
-        refuse_probs(voxels.probs if voxels.roi is None else voxels.probs[voxels.roi], refused, voxels.case)
+        voxels.refuse_probs(refused)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcalib.boxes import DetectionImage
+from mrcalib.detection import DetectionImage
 
 ROOT = Path(__file__).parents[2]
 PERSON, OTHER = [10, 10, 20, 40], [50, 10, 60, 40]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import mrcalib
 from mrcalib import BetaBinomialCalibrator, Cohort, MHRIsotonicCalibrator, OrdinalCalibrator, compare, tally
-from mrcalib.calibrators._vote_counts import CohortCounts, VoteCounts
-from mrcalib.metrics import count_readout, ranked_probability_score, rps_metric
+from mrcalib.metrics import count_readout, ranked_probability_score
+from mrcalib.tallies import VoteCounts
 
 AT = np.linspace(0, 1, 201)
 
@@ -162,7 +162,7 @@ def test_all_ways_of_fitting_agree(simulated, method):
 def test_the_counts_of_weighted_cases_are_the_sum_of_theirs(simulated):
     parts = [tally(v.probs, v.answers) for v in (simulated(n=300, seed=s) for s in range(3))]
     weight = np.array([1.0, 0.0, 2.0])
-    got = CohortCounts.of(Cohort(parts)).weighted(weight)
+    got = Cohort(parts).vote_counts(weight)
     each = [VoteCounts.of_cells(part.cells) for part in parts]
     expected = VoteCounts.merge([each[0], each[2], each[2]])
     for name in ("bins", "answers", "votes", "weight"):
@@ -259,7 +259,7 @@ def test_compare_scores_predicted_counts_beside_the_map():
         "ordinal": OrdinalCalibrator(case_weight="equal"),
         "beta-binomial": BetaBinomialCalibrator(dispersion="constant"),
     }
-    study = compare(cohort, methods, ["mr_ece", rps_metric(), "count_log_loss"], cv=3, n_resamples=100)
+    study = compare(cohort, methods, ["mr_ece", ranked_probability_score, "count_log_loss"], cv=3, n_resamples=100)
     table = study.table("pooled")
     for better in ("ordinal", "beta-binomial"):  # than independent raters
         assert table.loc[better, "RPS"] < table.loc["MHR", "RPS"]
@@ -270,4 +270,4 @@ def test_compare_scores_predicted_counts_beside_the_map():
     assert one.table("pooled").loc["ordinal", "RPS"] == pytest.approx(exact, rel=2e-3)
     rows = fitted.count_responses(cohort)
     assert len(rows) == 6
-    assert rps_metric()(rows[2]) == pytest.approx(one.per_case().query("case == '2'")["value"].item())
+    assert ranked_probability_score(rows[2]) == pytest.approx(one.per_case().query("case == '2'")["value"].item())

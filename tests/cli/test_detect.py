@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import mrcalib
-from mrcalib.boxes import Boxes, DetectionImage
-from mrcalib.detection import RaterSpecificEnsemble, detection_cohort
-from mrcalib.io.boxes import BoxSet, detection_images, read_boxes, write_coco, write_coco_results
+from mrcalib.detection import Boxes, DetectionImage, RaterSpecificEnsemble, detection_cohort
+from mrcalib.detection.files import BoxSet, detection_images, read_boxes, write_coco, write_coco_results
 from mrcalib.metrics import average_precision, detection_calibration
 
 OPTIONS = {
@@ -63,7 +62,7 @@ def files(tmp_path):
 
 
 def read(files, model="m0", raters=("ann", "bo")):
-    from mrcalib.io.boxes import merge_boxes
+    from mrcalib.detection.files import merge_boxes
 
     drawn = merge_boxes([read_boxes(files / f"{rater}.json") for rater in raters])
     return detection_images(drawn, read_boxes(files / f"{model}.json", images=drawn))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import mrcalib
-from mrcalib.cli._classes import classes
+from mrcalib.cli._inputs import classes
 from mrcalib.io import Case, LoadOptions
 from mrcalib.metrics import multiclass_report
 
@@ -188,7 +188,7 @@ def test_compare_makes_a_comparison_a_class_and_scores_all_together(run, organs,
     out = tmp_path / "results"
     for name in LABELS:
         assert (out / name / "table_mean.csv").exists()
-        assert len(list((out / name / "tallies").glob("*.npz"))) == N_CASES
+        assert len(list((out / "tallies" / name).glob("*.npz"))) == N_CASES
     means = pd.read_csv(out / "classes.csv")
     assert set(means["method"]) == {"none", "MHR"}
     assert set(means["class"]) == {*LABELS, "all classes"}
@@ -233,7 +233,7 @@ def test_a_case_that_is_no_softmax_is_told_and_the_others_go_on(run, organs, tmp
     assert answer.code == 3
     assert "2 of 4 cases could not be used" in answer.err
     assert "regions that may overlap" in answer.err
-    assert "rater '1' holds 2, which no class names" in answer.err
+    assert "it holds 2, which no class names" in answer.err
     assert set(pd.read_csv(tmp_path / "results" / "classes_per_case.csv")["case"]) == {"c1", "c4"}
     answer = run("fit", *organs, "-o", "organs.json")
     assert answer.code == 3
@@ -243,7 +243,7 @@ def test_a_case_that_is_no_softmax_is_told_and_the_others_go_on(run, organs, tmp
 def test_nothing_usable_is_an_error(run, organs):
     answer = run("fit", *organs[:-3], "--classes", "pancreas=1", "-o", "organs.json")
     assert answer.code == 3
-    assert "None of the 4 cases could be used" in answer.err
+    assert "None of the 4 cases could be tallied" in answer.err
 
 
 @pytest.mark.parametrize("command", ["fit", "compare"])
@@ -280,5 +280,5 @@ def test_classes_are_read_in_ascending_order_of_label():
 
 def test_arrays_in_memory_are_sent_to_fit(organs):
     case = Case("A", np.zeros(SHAPE, np.float32), [np.zeros(SHAPE, np.uint8)])
-    with pytest.raises(ValueError, match=r"fit it by OneVsRestCalibrator\.fit"):
+    with pytest.raises(ValueError, match="say which axis does, for example channel_axis=0"):
         mrcalib.OneVsRestCalibrator(classes=LABELS).fit_cases([case])

@@ -8,7 +8,7 @@ from detection_reference import overlap, random_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcalib.boxes import Boxes, DetectionImage, iou
+from mrcalib.detection import Boxes, DetectionImage, iou
 
 GOOD = [[1, 1, 5, 5]]
 

@@ -8,9 +8,8 @@ from detection_reference import random_image
 from sklearn.isotonic import IsotonicRegression
 
 import mrcalib
-from mrcalib.boxes import Boxes, DetectionImage, votes
-from mrcalib.detection import detection_cohort, detection_tally
-from mrcalib.metrics import brier_score, detection_calibration, ece_metric, expected_calibration_error
+from mrcalib.detection import Boxes, DetectionImage, detection_cohort, detection_tally, votes
+from mrcalib.metrics import brier_score, detection_calibration, expected_calibration_error, multirater_ece
 from mrcalib.tallies import tally
 
 
@@ -113,7 +112,11 @@ def test_d_ece_is_the_ece_of_the_votes_and_compare_takes_the_cohort(rng):
     each = detection_calibration(images, bins=10, against="per-rater")
     assert each.value == pytest.approx(expected_calibration_error(scores, masks, n_bins=10, target="per-rater"))
     study = mrcalib.compare(
-        detection_cohort(images), methods=["none", "MHR"], metrics=[ece_metric(n_bins=10)], cv=4, n_resamples=50
+        detection_cohort(images),
+        methods=["none", "MHR"],
+        metrics=[multirater_ece.with_options(n_bins=10)],
+        cv=4,
+        n_resamples=50,
     )
-    statistics = study.statistics["none", "mr_ece"].sum(axis=0)
+    statistics = study.statistics["none", study.metrics[0].name].sum(axis=0)
     assert float(study.metrics[0].value(statistics)) == pytest.approx(ours.value, abs=1e-9)

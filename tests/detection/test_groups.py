@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcalib._kernels.boxes import find_cliques
-from mrcalib.boxes import Boxes
-from mrcalib.detection import LabelSamplingEnsemble, RaterSpecificEnsemble, group_boxes
-from mrcalib.detection._groups import _in_order, _reach
+from mrcalib.detection import Boxes, LabelSamplingEnsemble, RaterSpecificEnsemble, group_boxes
+from mrcalib.detection.grouping import _in_order, _reach
 
 METHODS = ["clique", "bsas", "wbf"]
 BOX = [0.0, 0.0, 10.0, 10.0]

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from mrcalib._kernels.boxes import count_matches
-from mrcalib.boxes import Boxes, DetectionImage, iou, match, votes
+from mrcalib.detection import Boxes, DetectionImage, iou, match, votes
 
 OBJECT = Boxes([[0, 0, 10, 10]])
 TWICE = Boxes([[0, 0, 10, 9], [0, 0, 10, 10]], [0.9, 0.7])

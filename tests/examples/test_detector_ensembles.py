@@ -16,11 +16,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the example of detectors needs PyTorch")
 pytest.importorskip("PIL", reason="the example of detectors reads PNG through Pillow")
 
-from mrcalib.boxes import Boxes  # noqa: E402
-from mrcalib.simulate import organoids  # noqa: E402
+from mrcalib.detection import Boxes  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "detector_ensembles"
-MODULES = ("data", "strategies", "models", "train", "ensemble", "evaluate")
+MODULES = ("organoids", "data", "strategies", "models", "train", "ensemble", "evaluate")
 SIZE, N_OBJECTS = (64, 48), 10
 OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 
@@ -68,7 +67,7 @@ def models(code, folder, tmp_path_factory):
 
 
 def test_files_give_back_what_was_simulated(code, folder):
-    drawn = list(organoids(11, SIZE, n_objects=N_OBJECTS, rng=1))
+    drawn = list(code.data.organoids(11, SIZE, n_objects=N_OBJECTS, rng=1))
     for split, first in (("train", 0), ("val", 6), ("test", 8)):
         for sample, shown in zip(code.data.load(folder, split), drawn[first:], strict=False):
             assert sample.image.shape == (1, 48, 64)

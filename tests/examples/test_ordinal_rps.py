@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcalib.io import AnnotatedImage
 from mrcalib.metrics import auc, brier_score, multirater_ece, ranked_probability_score
 
 torch = pytest.importorskip("torch", reason="the training example needs PyTorch")
@@ -44,6 +43,7 @@ with warnings.catch_warnings():
     sys.path[:0] = [str(EXAMPLES), str(EXAMPLES.parent)]
     try:
         from ordinal_rps import compare, data, evaluate, loss, strategies, train
+        from ordinal_rps.images import AnnotatedImage
 
         from benchmarks.ordinal.training import summary
     finally:

@@ -68,7 +68,7 @@ def test_identical_raters_are_all_kept(mask, n_raters):
 def test_order_of_raters_does_not_matter(masks, random):
     order = list(range(len(masks)))
     random.shuffle(order)
-    result, other = simple(masks), simple(masks[order])
+    result, other = simple(list(masks)), simple(list(masks[order]))
     np.testing.assert_array_equal(other.mask, result.mask)
     np.testing.assert_array_equal(other.selected, result.selected[order])
     assert result.selected.sum() >= min(len(masks), max(2, (len(masks) + 1) // 2))

@@ -174,8 +174,8 @@ def test_order_of_raters_does_not_matter_and_nothing_is_nan(masks, random):
     random.shuffle(order)
     with np.errstate(all="raise"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusion._staple, "warn_caller", lambda *_: None)
-        result = staple(masks, max_iter=60)
-        other = staple(masks[order], max_iter=60)
+        result = staple(list(masks), max_iter=60)
+        other = staple(list(masks[order]), max_iter=60)
     np.testing.assert_allclose(other.probability, result.probability, atol=1e-7)
     np.testing.assert_allclose(other.sensitivity, result.sensitivity[order], atol=1e-7)
     for found in (result.probability, result.sensitivity, result.specificity):
@@ -193,8 +193,8 @@ def test_identical_raters_are_believed(mask, n_raters):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"prior": 1.2}, "prior must be a number in"),
-        ({"prior": np.nan}, "prior must be a number in"),
+        ({"prior": 1.2}, "prior must be a number from 0 to 1"),
+        ({"prior": np.nan}, "prior must be a number from 0 to 1"),
         ({"confidence_weight": 0.0}, "confidence_weight must be a positive number"),
         ({"confidence_weight": 9.0}, r"prior \* confidence_weight must lie in \[0, 1\]; got 0.5 \* 9"),
         ({"max_iter": 0}, "max_iter must be a whole number"),

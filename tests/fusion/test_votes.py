@@ -18,11 +18,11 @@ stacks = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5)).flat
 
 @given(stacks)
 def test_votes_are_numpys(stack):
-    mean = stack.mean(axis=0)
-    np.testing.assert_array_equal(fusion.soft(stack), stack.sum(axis=0) / len(stack))
-    np.testing.assert_array_equal(fusion.median(stack), np.median(stack, axis=0))
-    np.testing.assert_array_equal(fusion.majority(stack), mean > 0.5)
-    np.testing.assert_array_equal(fusion.majority(stack, tie="foreground"), mean >= 0.5)
+    mean, masks = stack.mean(axis=0), list(stack)
+    np.testing.assert_array_equal(fusion.soft(masks), stack.sum(axis=0) / len(stack))
+    np.testing.assert_array_equal(fusion.median(masks), np.median(stack, axis=0))
+    np.testing.assert_array_equal(fusion.majority(masks), mean > 0.5)
+    np.testing.assert_array_equal(fusion.majority(masks, tie="foreground"), mean >= 0.5)
 
 
 def test_soft_is_an_exact_quotient():
@@ -104,9 +104,9 @@ def test_soft_gaussian_weighs_only_voxels_that_were_answered():
         ({"sigma": -1.0, "unit": "voxels"}, "sigma must be one number of at least 0"),
         ({"sigma": np.nan, "unit": "voxels"}, "sigma must be"),
         ({"sigma": (1.0, 1.0, 1.0), "unit": "voxels"}, "for each of 2 axes"),
-        ({"sigma": 1.0, "unit": "mm"}, "unit='mm' needs spacing, 2 positive voxel edges"),
-        ({"sigma": 1.0, "unit": "mm", "spacing": (1.0, 0.0)}, "needs spacing"),
-        ({"sigma": 1.0, "unit": "mm", "spacing": (1.0, 1.0, 1.0)}, "needs spacing"),
+        ({"sigma": 1.0, "unit": "mm"}, "unit='mm' needs spacing, a voxel edge in mm for each of 2 axes"),
+        ({"sigma": 1.0, "unit": "mm", "spacing": (1.0, 0.0)}, "spacing must be positive"),
+        ({"sigma": 1.0, "unit": "mm", "spacing": (1.0, 1.0, 1.0)}, "for each of 2 axes"),
         ({"sigma": 1.0, "unit": "cm"}, "unit must be one of 'mm', 'voxels'"),
         ({"sigma": 1.0, "unit": "voxels", "truncate": 0.0}, "truncate must be a positive number"),
     ],

@@ -1,6 +1,5 @@
-"""Small images made by hand, and the shared real data where it is there."""
+"""Small images made by hand."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,13 +21,3 @@ def save(tmp_path: Path) -> Save:
         return path
 
     return _save
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real data, which is not part of the package."""
-    root = os.environ.get("MRCALIB_SHARED")
-    folder = (Path(root) if root else Path(__file__).parents[3] / "shared") / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the shared real data is not at {folder} (set MRCALIB_SHARED)")
-    return folder

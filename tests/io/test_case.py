@@ -127,7 +127,7 @@ def test_missing_probabilities_name_the_case(tmp_path):
 
 def test_other_labels_name_the_case_and_the_file(save):
     case = Case("X", PROBS, [save("m.nii", MASK * 2)])
-    with pytest.raises(ValueError, match=r"Case 'X': rater '1' \(.*m\.nii\) holds the labels 0, 2"):
+    with pytest.raises(ValueError, match=r"Case 'X', rater '1' \(.*m\.nii\): it holds the labels 0, 2"):
         case.load()
     np.testing.assert_array_equal(case.load(options=LoadOptions(positive=(2,))).raters[0], MASK)
 
@@ -135,12 +135,12 @@ def test_other_labels_name_the_case_and_the_file(save):
 def test_nan_in_a_rater_file_names_it(save):
     broken = MASK.astype(np.float32)
     broken[0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"Case 'X', rater '1'.*m\.nii holds 1 NaN"):
+    with pytest.raises(ValueError, match=r"Case 'X', rater '1' \(.*m\.nii\): it holds 1 NaN"):
         Case("X", PROBS, [save("m.nii", broken)]).load()
 
 
 def test_integer_arrays_are_no_probabilities():
-    with pytest.raises(ValueError, match=r"Case 'X', the probabilities: .*array of uint8"):
+    with pytest.raises(ValueError, match=r"Case 'X', the probabilities: the array holds uint8 values"):
         Case("X", MASK, [MASK]).load()
 
 
@@ -149,7 +149,9 @@ def test_probabilities_out_of_range_are_left_to_the_tally():
 
 
 def test_a_spacing_that_contradicts_the_header_is_refused(save):
-    with pytest.raises(GeometryError, match=r"spacing of case 'X' is given as \(2, 1, 1\) mm, but its files say"):
+    with pytest.raises(
+        GeometryError, match=r"spacing of case 'X' is given as \(2\.0, 1\.0, 1\.0\) mm, but its files say"
+    ):
         Case("X", save("p.nii", PROBS), [], spacing=(2, 1, 1)).load()
 
 
@@ -165,7 +167,7 @@ def test_malformed_cases_are_refused_at_once():
         Case("X", (), [MASK])
     with pytest.raises(TypeError, match="got the single path"):
         Case("X", PROBS, "mask.nii")
-    with pytest.raises(ValueError, match="must be positive, in mm"):
+    with pytest.raises(ValueError, match="must be positive and finite, in mm"):
         Case("X", PROBS, [MASK], spacing=(1, 0, 1))
 
 

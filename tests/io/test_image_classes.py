@@ -69,7 +69,7 @@ def test_nnunet_exports_of_several_classes_are_read(tmp_path):
 def test_regions_are_refused_with_words(tmp_path, case):
     regions = save(tmp_path / "regions.nii.gz", np.clip(softmax() * 2, 0, 1))
     with pytest.raises(
-        ValueError, match=r"Case 'B', the probabilities: the 4 channels .* are regions that may overlap"
+        ValueError, match=r"Case 'B', the probabilities: The 4 channels .* are regions that may overlap"
     ):
         require_classes(Case("B", regions, {}), ORGANS)
     with pytest.raises(ValueError, match="merge='max' is for regions"):
@@ -86,7 +86,9 @@ def test_logits_become_the_softmax(tmp_path):
 
 
 def test_a_label_that_no_class_names_is_refused(case):
-    with pytest.raises(ValueError, match=r"Case 'A', rater '1' holds 3, which no class names .*pancreas=1, kidney=2"):
+    with pytest.raises(
+        ValueError, match=r"Case 'A', rater '1' \(.*\): it holds 3, which no class names .*pancreas=1, kidney=2"
+    ):
         load_classes(case, ORGANS[:2])
 
 
@@ -110,10 +112,22 @@ def test_files_and_arrays_without_channels_are_refused(tmp_path):
     with pytest.raises(ValueError, match="has one channel only"):
         require_classes(Case("B", single, {}), ORGANS)
     np.save(tmp_path / "bare.npy", softmax())
-    with pytest.raises(ValueError, match="Classes are counted where a file has a header"):
+    with pytest.raises(ValueError, match="counts channels, say which, for example channel_axis=0"):
         require_classes(Case("B", tmp_path / "bare.npy", {}), ORGANS)
-    with pytest.raises(ValueError, match="an array in memory has no channels"):
-        require_classes(Case("B", softmax(), {}), ORGANS)
+    with pytest.raises(ValueError, match=r"has one channel only; .*channel_axis=0"):
+        require_classes(Case("B", softmax()[..., 0], {}), ORGANS)
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_arrays_and_files_without_a_header_say_which_axis_counts_channels(tmp_path, axis):
+    probs = np.moveaxis(softmax(), -1, axis)
+    np.save(tmp_path / "bare.npy", probs)
+    options = LoadOptions(channel_axis=axis)
+    for source in (probs, tmp_path / "bare.npy"):
+        loaded = load_classes(Case("B", source, {}), ORGANS, options)
+        assert np.array_equal(loaded.probs, np.moveaxis(softmax(), -1, 0)[1:])
+        alone = Case("B", source, {}).load(options=LoadOptions(channel_axis=axis, foreground=(2,)))
+        assert np.array_equal(alone.probs, softmax()[..., 2])
 
 
 @pytest.mark.parametrize("arguments", [("", 1), ("a", 0), ("a", 1, -1)])

@@ -3,7 +3,8 @@ import logging
 import numpy as np
 import pytest
 
-from mrcalib.io import Geometry, nnunet, read_probability, read_volume, write_probability
+from mrcalib.io import Geometry, read_probability, read_volume, write_probability
+from mrcalib.io.formats import nnunet
 
 
 def truth(shape=(6, 7, 5)) -> np.ndarray:

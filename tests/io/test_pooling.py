@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mrcalib.io.pooling import CLIP, pool
+from mrcalib.io.probabilities import CLIP, pool
 
 
 def test_the_mean_is_the_mean():

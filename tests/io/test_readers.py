@@ -11,7 +11,7 @@ GEOMETRY = Geometry((2, 3, 4), np.eye(4))
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.jpg has an unknown suffix; expected one of \.nii\.gz, .*\.npz"):
+    with pytest.raises(ValueError, match=r"a\.jpg has an unknown suffix; expected one of .*\.npz, .*\.nii\.gz"):
         read_volume(tmp_path / "a.jpg")
 
 
@@ -69,7 +69,7 @@ def test_vector_nifti_with_a_fifth_axis_has_channels_too(save):
     assert read_probability(save("p.nii.gz", CLASSES[:, :, :, None, :]), (0,)).shape == (2, 1, 1)
 
 
-@pytest.mark.parametrize("foreground", [None, (), (3,), (-1,), (1, 1)])
+@pytest.mark.parametrize("foreground", [None, (3,), (1, 1)])
 def test_a_missing_or_wrong_choice_of_channels_lists_their_number(save, foreground):
     with pytest.raises(ValueError, match=r"has 3 channels \(0 to 2\); say which of them are the foreground"):
         read_probability(save("p.nii.gz", CLASSES), foreground)

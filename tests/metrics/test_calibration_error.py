@@ -12,13 +12,13 @@ from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import (
     average_calibration_error,
     calibration,
-    ece_metric,
     expected_calibration_error,
+    get_metric,
     maximum_calibration_error,
     mean_rater_ece,
     multirater_ece,
 )
-from mrcalib.metrics._bins import equal_mass_edges
+from mrcalib.metrics.bins import equal_mass_edges
 from mrcalib.responses import Responses
 
 
@@ -167,8 +167,8 @@ def test_a_bin_counts_beyond_what_float32_can():
     many = Responses(
         np.array([0.25, 0.75]), one * 2.0**25, one, np.array([0.0, 1.0]), 1, one.astype(int), one.astype(int)
     )
-    assert ece_metric(n_bins=1)(many) == 0.0
-    assert ece_metric(n_bins=2)(many) == 0.25
+    assert expected_calibration_error.with_options(n_bins=1)(many) == 0.0
+    assert expected_calibration_error.with_options(n_bins=2)(many) == 0.25
 
 
 def test_the_roi_is_what_counts(partial):
@@ -185,10 +185,10 @@ def test_sample_weight_equals_repetition(partial):
         assert weighted == pytest.approx(expected_calibration_error(*repeated, **options))
 
 
-def test_multirater_ece_has_fifteen_bins_unless_told(partial):
-    assert multirater_ece(partial.probs, partial.answers) == expected_calibration_error(
-        partial.probs, partial.answers, n_bins=15
-    )
+def test_multirater_ece_has_fifty_bins_wherever_it_is_computed(partial):
+    expected = expected_calibration_error(partial.probs, partial.answers, n_bins=50)
+    assert multirater_ece(partial.probs, partial.answers) == expected
+    assert get_metric("MR-ECE")(partial.probs, partial.answers) == expected
 
 
 probabilities = arrays(np.float32, 40, elements=st.floats(0, 1, width=32))
@@ -215,9 +215,9 @@ def test_the_order_of_raters_does_not_matter(probs, masks, order, target):
         ({"target": 4}, "rater must lie between 0 and 3; got 4"),
         ({"kind": "class"}, "kind must be one of 'foreground', 'top-label'"),
         ({"norm": "l2"}, "norm must be one of 'expected', 'average', 'maximum'"),
-        ({"strategy": "quantile"}, "strategy must be one of 'uniform', 'equal-mass'"),
+        ({"strategy": "quantile"}, "strategy must be one of 'uniform', 'logit', 'equal-mass'"),
         ({"weighting": "rater"}, "weighting must be one of 'pairs', 'voxels'"),
-        ({"n_bins": 0}, "n_bins must be at least 1; got 0"),
+        ({"n_bins": 0}, "n_bins must be a whole number of at least 1; got 0"),
     ],
 )
 @pytest.mark.parametrize("big", [0, 1 << 16])
@@ -245,4 +245,4 @@ def test_a_soft_target_has_no_raters(complete):
 def test_the_value_of_no_voxels_is_nan():
     nothing = voxel_responses(np.empty(0), np.empty((3, 0)), rater_axis=0)
     for options in ({}, {"norm": "average"}, {"norm": "maximum"}, {"target": "per-rater"}, {"target": 2}):
-        assert np.isnan(ece_metric(**options)(nothing))
+        assert np.isnan(expected_calibration_error.with_options(**options)(nothing))

@@ -9,25 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
-from mrcalib._thinning import thinned, thinning
 from mrcalib.metrics import (
     brier_score,
     count_level_responses,
     count_log_loss,
-    count_log_loss_metric,
     count_readout,
     count_responses,
     expected_calibration_error,
     get_metric,
     orc_labels,
+    pit_deviation,
     pit_histogram,
-    pit_metric,
     ranked_probability_score,
-    rps_metric,
-    vote_coverage_metric,
+    vote_coverage_bias,
     vote_interval,
     vote_interval_coverage,
 )
+from mrcalib.tallies import thinned, thinning
 
 K = 4
 
@@ -145,9 +143,11 @@ def test_the_metric_of_complete_voxels_is_the_score_of_arrays(complete, predicte
     rows = count_responses(predicted, complete.answers)
     for norm in ("classes", "levels", "none"):
         expected = ranked_probability_score(predicted, complete.answers, norm=norm)
-        assert rps_metric(norm=norm)(rows) == pytest.approx(expected, rel=1e-12)
+        assert ranked_probability_score(rows, norm=norm) == pytest.approx(expected, rel=1e-12)
     votes = complete.answers.sum(axis=0).astype(int)
-    assert rps_metric(norm="none")(rows) == pytest.approx(scoringrules.rps_score(votes + 1, predicted).mean())
+    assert ranked_probability_score(rows, norm="none") == pytest.approx(
+        scoringrules.rps_score(votes + 1, predicted).mean()
+    )
     assert count_log_loss(predicted, complete.answers) == pytest.approx(
         -np.log(predicted[np.arange(votes.size), votes]).mean()
     )
@@ -156,14 +156,16 @@ def test_the_metric_of_complete_voxels_is_the_score_of_arrays(complete, predicte
 def test_one_rater_makes_the_metric_the_brier_score(complete):
     dist = np.stack([1 - complete.probs, complete.probs], axis=1)
     rows = count_responses(dist, complete.answers[:1])
-    assert rps_metric(norm="none")(rows) == pytest.approx(brier_score(complete.probs, complete.answers[:1]))
+    assert ranked_probability_score(rows, norm="none") == pytest.approx(
+        brier_score(complete.probs, complete.answers[:1])
+    )
 
 
 def test_without_predicted_counts_they_are_binomial(complete):
     rows = count_responses(binom.pmf(np.arange(K + 1), K, complete.probs[:, np.newaxis]), complete.answers)
     bare = rows.map(lambda p: p)
     assert bare.count_probs is None
-    for metric in (rps_metric(), count_log_loss_metric(), vote_coverage_metric(), pit_metric()):
+    for metric in (ranked_probability_score, count_log_loss, vote_coverage_bias, pit_deviation):
         assert metric(bare) == pytest.approx(metric(rows), rel=1e-9)
 
 
@@ -185,8 +187,8 @@ def test_where_raters_are_missing_the_votes_of_the_others_are_scored(partial):
         total += scoringrules.rps_score(known.sum() + 1, own) / (known.size + 1)
         log -= np.log(own[known.sum()])
     rows = count_responses(dist, partial.answers)
-    assert rps_metric()(rows) == pytest.approx(total / partial.probs.size)
-    assert count_log_loss_metric()(rows) == pytest.approx(log / partial.probs.size)
+    assert ranked_probability_score(rows) == pytest.approx(total / partial.probs.size)
+    assert count_log_loss(rows) == pytest.approx(log / partial.probs.size)
 
 
 def test_statistics_add_and_weights_are_repetitions(complete, predicted):
@@ -195,9 +197,9 @@ def test_statistics_add_and_weights_are_repetitions(complete, predicted):
     weighted = count_responses(predicted, complete.answers, sample_weight=weight)
     halves = [count_responses(predicted[s], complete.answers[:, s]) for s in (slice(1000), slice(1000, None))]
     whole = count_responses(predicted, complete.answers)
-    for metric in (rps_metric(), count_log_loss_metric(), vote_coverage_metric(), pit_metric()):
-        assert metric.statistics(weighted) == pytest.approx(metric.statistics(repeated))
-        assert sum(metric.statistics(half) for half in halves) == pytest.approx(metric.statistics(whole))
+    for metric in (ranked_probability_score, count_log_loss, vote_coverage_bias, pit_deviation):
+        assert metric.sums(weighted) == pytest.approx(metric.sums(repeated))
+        assert sum(metric.sums(half) for half in halves) == pytest.approx(metric.sums(whole))
 
 
 def test_a_wrong_certainty_costs_a_finite_amount():
@@ -264,7 +266,7 @@ def test_no_voxel_uncertain_enough_is_nan_and_no_voxel_an_error():
     with pytest.raises(ValueError, match="There is no voxel to score"):
         pit_histogram([[1.0, 0.0]], [[0]], roi=[False])
     with pytest.raises(ValueError, match="certainty must lie above 0"):
-        pit_metric(certainty=0)
+        pit_deviation.with_options(certainty=0)
 
 
 # Rows ---------------------------------------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ def test_rows_take_region_layout_and_volumes(complete, predicted):
     assert np.array_equal(rows.votes, stack.sum(axis=0)[roi])
     assert rows.prob == pytest.approx(predicted[roi.ravel()] @ np.arange(K + 1) / K)
     turned = count_responses(np.asfortranarray(predicted.reshape(*shape, K + 1)), np.asfortranarray(stack), roi=roi)
-    assert rps_metric()(turned) == pytest.approx(rps_metric()(rows))
+    assert ranked_probability_score(turned) == pytest.approx(ranked_probability_score(rows))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +305,7 @@ def test_soft_targets_have_no_number_of_votes(complete):
 
     rows = voxel_responses(complete.probs, complete.probs, soft=True)
     with pytest.raises(ValueError, match="need each rater's answers"):
-        rps_metric()(rows)
+        ranked_probability_score(rows)
 
 
 def test_a_level_is_the_answer_of_one_rater(partial):

@@ -136,7 +136,7 @@ def test_nan_answers_masks_and_the_roi_are_left_out():
     probs, labels = study()
     roi = np.zeros(labels.shape[1:], dtype=bool)
     roi[:3] = True
-    inside = report(probs[:, :3], labels[:, :3])
+    inside = report(probs[:, :3], labels[:, :3], rater_axis=0)
     assert report(probs, labels, roi=roi)["kept"].tolist() == pytest.approx(inside["kept"].tolist())
     holes = np.where(roi, labels, np.nan)
     assert report(probs, holes)["kept"].tolist() == pytest.approx(inside["kept"].tolist())

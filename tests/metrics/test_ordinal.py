@@ -83,9 +83,8 @@ def test_binomial_counts_are_scipys(complete):
         ([[1.5, -0.5]], [1], "must be probabilities that sum to 1"),
         ([[1.0]], [0], r"of at least 2 classes; got shape \(1, 1\)"),
         ([0.5, 0.5], [0], r"one of at least 2 classes; got shape \(2,\)"),
-        ([[0.5, 0.5]] * 3, [1, 1], r"masks of 1 raters \(the classes of count_probs less one\); got shape \(2,\)"),
-        ([[1.0, 0, 0]] * 2, [[1, 0], [0, 1]], "which fits both ways: pass the numbers of votes"),
-        ([[0.2, 0.3, 0.5]], [[1.0], [np.nan]], "not defined where a rater is missing"),
+        ([[0.5, 0.5]] * 3, [1, 1], r"one mask of the shape of probs, \(3,\), or a stack .* got \(2,\)"),
+        ([[1.0, 0, 0]] * 2, np.array([[1, 0], [0, 1]]), "with raters first and with raters last; pass rater_axis=0"),
         (np.empty((0, 3)), np.empty(0), "There is no voxel to score"),
     ],
 )
@@ -97,7 +96,18 @@ def test_what_makes_no_sense_is_refused(classes, votes, words):
 def test_options_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="norm must be one of 'classes', 'levels', 'none'; got 'k'"):
         ranked_probability_score([[0.5, 0.5]], [1], norm="k")
-    with pytest.raises(ValueError, match="sample_weight must have the shape of the voxels"):
+    with pytest.raises(ValueError, match="sample_weight must have the shape of probs"):
         ranked_probability_score([[0.5, 0.5]], [1], sample_weight=[1, 1])
     with pytest.raises(ValueError, match="n_raters must be at least 1; got 0"):
         binomial_count_probs([0.5], 0)
+
+
+def test_where_a_rater_is_missing_the_votes_of_the_others_are_scored(complete, predicted):
+    """The prediction for K raters is thinned to those who answered, as in a study; no voxel is lost."""
+    masks = complete.answers.copy()
+    masks[1:, ::3] = np.nan
+    some, others = np.arange(complete.probs.size) % 3 == 0, np.arange(complete.probs.size) % 3 != 0
+    expected = predicted[others], complete.answers[:, others]
+    one = (predicted[some] @ (np.arange(K + 1) / K) - complete.answers[0, some]) ** 2
+    total = one.sum() + others.sum() * ranked_probability_score(*expected, norm="none")
+    assert ranked_probability_score(predicted, masks, norm="none") == pytest.approx(total / complete.probs.size)

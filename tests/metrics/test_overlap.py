@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from mrcalib.metrics import majority_dice, soft_dice, threshold_dice, threshold_dice_metric
+from mrcalib.metrics import majority_dice, soft_dice, threshold_dice
 from mrcalib.metrics.overlap import THRESHOLDS
 
 LEVELS = {
@@ -57,14 +57,14 @@ def test_both_empty_is_what_the_caller_says_and_one_empty_is_zero(dice):
 
 
 def test_smooth_is_in_the_denominator_alone():
-    responses_of = threshold_dice_metric(thresholds=[0.5], smooth=1.0)
+    responses_of = threshold_dice.with_options(thresholds=[0.5], smooth=1.0)
     assert float(responses_of.value(np.array([9.0, 2, 2, 2]))) == pytest.approx(4 / 5)
     assert float(responses_of.value(np.array([9.0, 0, 0, 0]))) == 1.0
 
 
 def test_pooled_dice_is_the_dice_of_pooled_voxels(complete):
     half = complete.probs.size // 2
-    metric = threshold_dice_metric()
+    metric = threshold_dice
     whole = threshold_dice(complete.probs, complete.answers)
     parts = [threshold_dice(complete.probs[k], complete.answers[:, k]) for k in (slice(0, half), slice(half, None))]
     assert metric.poolable
@@ -95,7 +95,7 @@ def test_a_missing_rater_is_not_an_empty_one(complete, dice):
 def test_unknown_options_are_refused():
     with pytest.raises(ValueError, match="thresholds must be one of 'curvas', 'qubiq', 'mrnet'; got 'isic'"):
         threshold_dice([0.5], [1], thresholds="isic")
-    with pytest.raises(ValueError, match=r"thresholds must be a preset .* or numbers in \[0, 1\]; got \[50.0\]"):
+    with pytest.raises(ValueError, match=r"thresholds must be a preset .* or numbers in \[0, 1\]; got \[50\]"):
         threshold_dice([0.5], [1], thresholds=[50])
     with pytest.raises(ValueError, match=r"or numbers in \[0, 1\]; got \[\]"):
         threshold_dice([0.5], [1], thresholds=[])

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mrcalib.inputs import voxel_responses
-from mrcalib.metrics import auc, auc_metric
+from mrcalib.metrics import auc
 
 
 def test_auc_of_pairs_equals_that_of_the_expanded_pairs(partial):
@@ -18,7 +18,7 @@ def test_auc_of_pairs_equals_that_of_the_expanded_pairs(partial):
 def test_auc_of_the_majority_equals_that_of_the_voxels(partial):
     mean = np.nanmean(partial.answers, axis=0)
     for tie, label in (("background", mean > 0.5), ("foreground", mean >= 0.5)):
-        got = auc(partial.probs, partial.answers, label="majority", tie=tie)
+        got = auc(partial.probs, partial.answers, target="majority", tie=tie)
         assert got == pytest.approx(roc_auc_score(label, partial.probs), rel=1e-12)
 
 
@@ -42,20 +42,20 @@ def test_one_class_has_no_area():
 
 @pytest.mark.parametrize("label", ["pairs", "majority"])
 def test_the_metric_is_close_to_the_exact_area(partial, label):
-    binned = auc_metric(label=label)(voxel_responses(partial.probs, partial.answers))
-    assert binned == pytest.approx(auc(partial.probs, partial.answers, label=label), abs=1e-4)
+    binned = auc.with_options(target=label)(voxel_responses(partial.probs, partial.answers))
+    assert binned == pytest.approx(auc(partial.probs, partial.answers, target=label), abs=1e-4)
 
 
 def test_the_metric_tells_extreme_probabilities_apart():
     probs = np.array([0.0, 1e-9, 1e-6, 1 - 1e-6, 1.0])
     for k in range(1, 5):
-        assert auc_metric()(voxel_responses(probs, np.arange(5) >= k)) == 1.0
+        assert auc(voxel_responses(probs, np.arange(5) >= k)) == 1.0
 
 
 def test_unknown_options_are_refused():
-    with pytest.raises(ValueError, match="label must be one of 'pairs', 'majority'; got 'mean'"):
-        auc([0.5], [1], label="mean")
+    with pytest.raises(ValueError, match="target must be one of 'pairs', 'majority'; got 'mean'"):
+        auc([0.5], [1], target="mean")
     with pytest.raises(ValueError, match="tie must be one of"):
-        auc_metric(tie="up")
+        auc.with_options(tie="up")
     with pytest.raises(ValueError, match="There is no voxel to score"):
         auc([0.5], [1], roi=[0])

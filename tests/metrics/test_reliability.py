@@ -70,7 +70,7 @@ def test_what_makes_no_sense_is_refused(complete):
         reliability_curve([0.5], [1], strategy="quantile")
     with pytest.raises(ValueError, match="kind must be one of"):
         reliability_curve([0.5], [1], kind="class")
-    with pytest.raises(ValueError, match="n_bins must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="n_bins must be a whole number of at least 1; got 0"):
         reliability_curve([0.5], [1], n_bins=0)
     with pytest.raises(ValueError, match="There is no voxel to score"):
         reliability_curve([0.5], [1], roi=[0])

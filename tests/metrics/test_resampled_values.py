@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrcalib.cohort import Cohort
-from mrcalib.metrics import auc_metric, default_metrics, ece_metric, get_metric
+from mrcalib.metrics import auc, default_metrics, get_metric, maximum_calibration_error
 from mrcalib.resampling import bootstrap_counts, weighted_values
 from mrcalib.responses import Responses
 from mrcalib.tallies import tally
@@ -35,15 +35,19 @@ def cohort(rng):
 
 
 @pytest.mark.parametrize(
-    "metric", [*default_metrics(), *map(get_metric, OTHERS), ece_metric(target=0, norm="maximum")], ids=lambda m: m.name
+    "metric",
+    [*default_metrics(), *map(get_metric, OTHERS), maximum_calibration_error.with_options(target=0)],
+    ids=lambda m: m.name,
 )
 def test_values_of_resamples_are_those_of_the_pooled_statistics(cohort, metric):
-    statistics = np.stack([metric.statistics(rows) for rows in map(cohort.responses, range(7))])
+    statistics = np.stack([metric.sums(rows) for rows in map(cohort.responses, range(7))])
     counts = bootstrap_counts(cohort.groups, 400, 0)
     counts[0], counts[1] = 0, 1
     counts[2] = np.eye(7)[4]  # the case without foreground alone: some scores are not defined
     expected = metric.value(np.stack([(row[:, np.newaxis] * statistics).sum(axis=0) for row in counts]))
-    np.testing.assert_allclose(weighted_values(metric.value, statistics, counts), expected, rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(
+        weighted_values(metric.value, statistics, counts, resampler=metric.resampler), expected, rtol=1e-11, atol=1e-15
+    )
     assert np.isnan(expected[0])
 
 
@@ -51,9 +55,11 @@ def test_area_under_many_more_cases_than_pays_is_summed_by_bins(rng):
     statistics = np.zeros((600, 2048))
     statistics[np.arange(600), rng.integers(0, 2048, 600)] = rng.integers(1, 9, 600)
     counts = rng.integers(0, 3, (700, 600)).astype(float)
-    metric = auc_metric()
+    metric = auc
     np.testing.assert_allclose(
-        weighted_values(metric.value, statistics, counts), metric.value(counts @ statistics), rtol=1e-12
+        weighted_values(metric.value, statistics, counts, resampler=metric.resampler),
+        metric.value(counts @ statistics),
+        rtol=1e-12,
     )
 
 
@@ -75,4 +81,4 @@ def test_sums_by_level_are_sums_over_rows(cohort, metric, function):
         assert rows.distinct().prob.size < rows.n_rows
         mapped = rows.map(function)
         np.testing.assert_array_equal(mapped.prob, function(rows.prob))
-        np.testing.assert_allclose(metric.statistics(mapped), metric.statistics(bare(mapped)), rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(metric.sums(mapped), metric.sums(bare(mapped)), rtol=1e-11, atol=1e-11)

@@ -12,11 +12,8 @@ from mrcalib.inputs import voxel_responses
 from mrcalib.metrics import (
     gaussian_crps,
     volume_bias,
-    volume_bias_metric,
     volume_crps,
-    volume_crps_metric,
     volume_error,
-    volume_error_metric,
 )
 
 
@@ -89,16 +86,16 @@ def test_a_rater_of_part_of_the_voxels_is_refused(score):
 def test_the_metric_leaves_a_rater_of_part_of_the_voxels_out():
     both = voxel_responses(np.full(4, 0.5), np.array([[1, 1, 0, 0], [1, 0, np.nan, np.nan]]))
     first = voxel_responses(np.full(4, 0.5), np.array([1, 1, 0, 1]))
-    for metric in (volume_crps_metric(), volume_bias_metric(), volume_error_metric()):
+    for metric in (volume_crps, volume_bias, volume_error):
         assert metric(both) == 0.0
         assert metric(first) > 0 or metric.better == "zero"
     split = voxel_responses(np.full(3, 0.5), np.array([[1, np.nan, 0], [np.nan, 1, 0]]))
-    assert np.isnan(volume_crps_metric()(split))
+    assert np.isnan(volume_crps(split))
 
 
 def test_metrics_know_the_voxel_volume(complete):
     in_ml = voxel_responses(complete.probs, complete.answers, voxel_volume=0.002)
-    for metric, factor in ((volume_crps_metric(), 0.002), (volume_bias_metric(), 0.002), (volume_error_metric(), 1)):
+    for metric, factor in ((volume_crps, 0.002), (volume_bias, 0.002), (volume_error, 1)):
         assert metric(in_ml) == pytest.approx(factor * metric(voxel_responses(complete.probs, complete.answers)))
 
 
@@ -107,7 +104,7 @@ def test_what_makes_no_sense_is_refused(complete):
         volume_crps(complete.probs, complete.answers.mean(axis=0))
     with pytest.raises(ValueError, match="reference must be one of 'gaussian', 'empirical'; got 'kde'"):
         volume_crps(complete.probs, complete.answers, reference="kde")
-    with pytest.raises(ValueError, match="voxel_volume must be a positive number of mL; got 0"):
+    with pytest.raises(ValueError, match="voxel_volume must be a positive, finite number; got 0"):
         volume_bias(complete.probs, complete.answers, voxel_volume=0)
     with pytest.raises(ValueError, match="There is no voxel to score"):
         volume_error(complete.probs, complete.answers, roi=np.zeros(complete.probs.size, bool))

@@ -272,13 +272,13 @@ def test_what_cannot_be_scored_is_refused():
         curvas_2024(probs, [labels[0], np.where(labels[1] == 3, 4, labels[1])])
     with pytest.raises(ValueError, match=r"got 0\.5"):
         curvas_2024(probs, labels * 0.5)
-    with pytest.raises(ValueError, match="Rater 0 must be a label map of the shape"):
+    with pytest.raises(ValueError, match=r"got \(3, 11, 8, 4\)"):
         curvas_2024(probs, labels[:, 1:])
     with pytest.raises(ValueError, match="prediction must be a label map of the shape"):
         curvas_2024(probs, labels, prediction=labels)
     with pytest.raises(ValueError, match=r"all 2 are missing \(None\)"):
         curvas_2024(probs, [None, None])
-    with pytest.raises(ValueError, match="raters is empty"):
+    with pytest.raises(ValueError, match="the stack of masks is empty"):
         curvas_2024(probs, [])
     with pytest.raises(ValueError, match=r"probs must lie in \[0, 1\]"):
         curvas_2024(probs * 2, labels)

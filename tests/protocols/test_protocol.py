@@ -53,7 +53,7 @@ def test_a_measure_is_one_number_a_case(name):
         np.testing.assert_array_equal(m.value(np.array([[0.25], [np.nan], [3.0]])), [0.25, np.nan, 3.0])
         assert not m.poolable
         with pytest.raises(TypeError, match=r"Protocol\.score computes it"):
-            m.statistics(None)
+            m.sums(None)
 
 
 @pytest.mark.parametrize("strict", [True, False])

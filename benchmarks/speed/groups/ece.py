@@ -70,7 +70,7 @@ def groups(data: Data) -> list[Group]:
 
     metrics = mrcalib.metrics
     options = {"n_bins": N_BINS}
-    of_raters, of_mean = metrics.ece_metric(target="per-rater", **options), metrics.ece_metric(**options)
+    of_raters, of_mean = metrics.mean_rater_ece.with_options(**options), metrics.multirater_ece.with_options(**options)
 
     def both_of_one_tally(_: int) -> tuple[float, float]:
         responses = mrcalib.tally(probs, masks).responses()

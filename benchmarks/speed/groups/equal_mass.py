@@ -74,8 +74,10 @@ def groups(data: Data) -> list[Group]:
         worst = int(gap.argmax())
         found = Check.within(gap.max(), 1e-3)
         says = f"at p = {p[worst]:.3f} it says {calibrator.transform(p)[worst]:.3f}"
-        told = f"{says} where the mean response is {expected[worst]:.3f}"
-        return Check(found.difference, found.right, found.said if found.right else f"{told}: soft labels are truncated")
+        reason = f"{says} where the mean response is {expected[worst]:.3f}"
+        return Check(
+            found.difference, found.right, found.said if found.right else f"{reason}: soft labels are truncated"
+        )
 
     def uncertainty(_: int) -> Any:
         import calibration

@@ -11,7 +11,7 @@ import mrcalib
 from benchmarks.speed.data import Data
 from benchmarks.speed.groups.isotonic import TINY, floor
 from benchmarks.speed.jobs import Check, Group, Job
-from mrcalib.metrics import gaussian_crps, threshold_dice_metric, volume_crps_metric
+from mrcalib.metrics import gaussian_crps, threshold_dice, volume_crps
 from mrcalib.metrics.overlap import THRESHOLDS
 
 MOST = 10_000_000
@@ -41,7 +41,7 @@ def groups(data: Data) -> list[Group]:
 
     def from_tally(n_threads: int) -> tuple[float, float]:
         rows = mrcalib.tally(probs, masks, n_jobs=n_threads).responses()
-        return threshold_dice_metric()(rows), volume_crps_metric()(rows)
+        return threshold_dice(rows), volume_crps(rows)
 
     def in_numpy(_: int) -> tuple[float, float]:
         volumes = masks.sum(axis=1, dtype=np.int64).astype(np.float64)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mrcalib.io.case import Case
+from mrcalib.io.formats import format_of
 from mrcalib.io.patterns import find_by_case, natural, some_of
-from mrcalib.io.png import refuse_beside_header
-from mrcalib.io.readers import suffix_of
+from mrcalib.io.sources import refuse_beside_header
 
 __all__ = ["Defect", "LayoutCase", "LayoutFolder", "LayoutInfo"]
 
@@ -319,7 +319,7 @@ def _report(words: str, names: Iterable[str]) -> None:
 
 
 def _joined(case: LayoutCase, members: tuple[Path, ...], extras: Mapping[str, Path]) -> Case:
-    if not all(suffix_of(path) in (".npy", ".npz") for path in (*members, *extras.values())):
+    if any(getattr(format_of(path), "has_header", False) for path in (*members, *extras.values())):
         refuse_beside_header(case.raters.values(), case.id)
     rest: dict[str, Any] = dict(extras)
     return Case(

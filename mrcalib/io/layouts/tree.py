@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrcalib.io.formats import readable
 from mrcalib.io.patterns import natural
-from mrcalib.io.readers import SUFFIXES
 
 __all__ = ["Folder", "numbered", "parents_of", "split_named", "split_of", "walk"]
 
@@ -95,7 +95,7 @@ def parents_of(path: Path) -> list[Path]:
 def _images(path: Path, names: Iterable[str]) -> dict[str, Path]:
     images: dict[str, Path] = {}
     for name in names:
-        suffix = next((known for known in SUFFIXES if name.lower().endswith(known)), None)
+        suffix = next((known for known in readable() if name.lower().endswith(known)), None)
         if suffix is None:
             continue
         stem = name[: -len(suffix)]

@@ -1,0 +1,413 @@
+"""Pictures of detections: calibration of scores in bars, scores against the size of ensembles, agreement of raters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcalib.plots._display import GREY, Display, color_of, new_figure, wrapped
+
+if TYPE_CHECKING:
+    from mrcalib.detection.agreement import RaterAgreement
+    from mrcalib.detection.scores import DetectionScore
+    from mrcalib.metrics import ReliabilityCurve
+
+__all__ = ["DetectionCalibrationDisplay", "EnsembleSizeDisplay", "RaterAgreementDisplay"]
+
+FloatArray = NDArray[np.float64]
+
+PRECISION, ABOVE, BELOW = "#0072B2", "#D55E00", "#009E73"
+FEW = 10  # votes (of a rater on a detection) in a bin, below which it is drawn pale
+MANY = 8  # pairs or raters above which single ones are not named
+
+
+class DetectionCalibrationDisplay(Display):
+    """Precision of each bin of scores in bars, and its gap to the mean score: one row a model, one column a threshold.
+
+    Made by ``from_scores``.
+
+    Parameters
+    ----------
+    panels : mapping of str to list of (str, float, ReliabilityCurve)
+        For each model the title, the calibration error and the bins of each panel.
+    caption : str, default=""
+        Drawn above.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib.axes.Axes, shape (n_models, n_panels)
+    figure_ : matplotlib.figure.Figure
+    precision_, gaps_ : list of BarContainer
+        Of each panel: the lower of precision and mean score, and from there to the higher one.
+
+    References
+    ----------
+    .. [1] Campi et al., "Leveraging multi-rater annotations to calibrate object detectors in microscopy imaging",
+       figure 3.
+
+    Examples
+    --------
+    >>> from mrcalib.detection import Boxes, DetectionImage
+    >>> from mrcalib.metrics import detection_calibration
+    >>> found = Boxes([[0, 0, 9, 9], [20, 20, 30, 30]], scores=[0.9, 0.4])
+    >>> images = [DetectionImage("1", detections=found, raters={"a": [[0, 0, 9, 10]]})]
+    >>> scores = {"model": [detection_calibration(images, iou_threshold=t) for t in (0.5, 0.75)]}
+    >>> display = DetectionCalibrationDisplay.from_scores(scores).plot()
+    >>> [axes.get_title(loc="left") for axes in display.axes_[0]]
+    ['model, IoU 0.5', 'model, IoU 0.75']
+    """
+
+    def __init__(
+        self, panels: Mapping[str, Sequence[tuple[str, float, ReliabilityCurve]]], *, caption: str = ""
+    ) -> None:
+        if not panels or len({len(row) for row in panels.values()}) != 1 or not next(iter(panels.values())):
+            msg = "There must be at least one panel, and as many of each model."
+            raise ValueError(msg)
+        self.panels = {name: list(row) for name, row in panels.items()}
+        self.caption = caption
+
+    @classmethod
+    def from_scores(cls, scores: Mapping[str, Sequence[DetectionScore]], *, caption: str | None = None) -> Self:
+        """The bins of calibration errors.
+
+        Parameters
+        ----------
+        scores : mapping of str to sequence of DetectionScore
+            For each model those of ``detection_calibration``, such as at two thresholds.
+        caption : str, optional
+            By default images, matching and score floor of the first.
+
+        Returns
+        -------
+        DetectionCalibrationDisplay
+
+        Raises
+        ------
+        ValueError
+            If a score has no bins of its score alone, as with features, or models have different numbers of scores.
+        """
+        panels = {}
+        for name, row in scores.items():
+            panels[name] = [
+                (f"{name}, IoU {score.iou_thresholds[0]:g}", score.value, _curve_of(name, score)) for score in row
+            ]
+        told = next((score for row in scores.values() for score in row), None)
+        if caption is None and told is not None:
+            raters = f"rater {told.raters[0]}" if len(told.raters) == 1 else f"{len(told.raters)} raters"
+            caption = (
+                f"{told.n_images} images, {raters}; {told.matching} matching, scores from {told.score_floor:g}; "
+                f"{told.details['bins'][0]} bins"
+            )
+        return cls(panels, caption=caption or "")
+
+    def plot(self) -> Self:
+        """Draw the bars in a figure of their own.
+
+        Returns
+        -------
+        self
+        """
+        n_columns = len(next(iter(self.panels.values())))
+        width, height = 0.6 + 3.4 * n_columns, 0.8 + 3.4 * len(self.panels)
+        self.figure_ = new_figure(width, height)
+        self.axes_ = self.figure_.subplots(len(self.panels), n_columns, squeeze=False, sharex=True, sharey=True)
+        self.precision_: list[Any] = []
+        self.gaps_: list[Any] = []
+        panels = [panel for row in self.panels.values() for panel in row]
+        for axes, (title, error, curve) in zip(self.axes_.flat, panels, strict=True):
+            self._draw(axes, title, error, curve)
+        for axes in self.axes_[-1]:
+            axes.set_xlabel("score")
+        for axes in self.axes_[:, 0]:
+            axes.set_ylabel("precision")
+        self.figure_.suptitle(wrapped(self.caption, int(14 * width)), x=0.01, ha="left", fontsize="small", color=GREY)
+        self._legend()
+        return self
+
+    def _draw(self, ax: Any, title: str, error: float, curve: ReliabilityCurve) -> None:
+        known = curve.count > 0
+        left, width = curve.edges[:-1][known], np.diff(curve.edges)[known]
+        precision, score, count = curve.response[known], curve.mean_prob[known], curve.count[known]
+        pale = np.where(count < FEW, 0.35, 1.0)
+        low, high = np.minimum(precision, score), np.maximum(precision, score)
+        shades = [(ABOVE if over else BELOW, 0.6 * a) for over, a in zip(score > precision, pale, strict=True)]
+        style = {"align": "edge", "edgecolor": "white", "linewidth": 0.6, "zorder": 2}
+        bars = ax.bar(left, low, width, color=[(PRECISION, a) for a in pale], **style)
+        gaps = ax.bar(left, high - low, width, bottom=low, color=shades, **style)
+        self.precision_.append(bars)
+        self.gaps_.append(gaps)
+        ax.plot([0, 1], [0, 1], color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+        ax.set(xlim=(0, 1), ylim=(0, 1.02))
+        ax.set_title(title, loc="left", fontsize="medium")
+        text = "no detection" if np.isnan(error) else f"D-ECE {error:.3f}"
+        ax.annotate(text, (0.04, 0.94), xycoords="axes fraction", va="top")
+        ax.spines[["right", "top"]].set_visible(False)
+
+    def _legend(self) -> None:
+        from matplotlib.lines import Line2D
+        from matplotlib.patches import Patch
+
+        handles = [
+            Patch(color=PRECISION, label="precision"),
+            Patch(color=(ABOVE, 0.6), label="mean score above it"),
+            Patch(color=(BELOW, 0.6), label="precision above the mean score"),
+            Patch(color=(PRECISION, 0.35), label=f"fewer than {FEW} votes in the bin"),
+            Line2D([], [], color="0.3", linewidth=1, linestyle=(0, (4, 3)), label="calibrated"),
+        ]
+        columns = 3 if self.axes_.shape[1] > 1 else 2
+        self.figure_.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize="small", frameon=False)
+
+
+def _curve_of(name: str, score: DetectionScore) -> ReliabilityCurve:
+    if score.curve is None:
+        msg = f"{score.name} of {name!r} has no bins of its score alone; take detection_calibration without features."
+        raise ValueError(msg)
+    return score.curve
+
+
+class EnsembleSizeDisplay(Display):
+    """Scores of ensembles against the number of their models, with mean and standard deviation over resamples of images.
+
+    Made by ``from_scores``.
+
+    Parameters
+    ----------
+    sizes : mapping of str to sequence of int
+        Numbers of models of each kind of ensemble.
+    mean, sd : mapping of str to (mapping of str to sequence of float)
+        By name of the score, then by kind; one number for each size.
+    caption : str, default=""
+        Drawn above.
+
+    Attributes
+    ----------
+    axes_ : list of matplotlib.axes.Axes
+        One for each score.
+    figure_ : matplotlib.figure.Figure
+    lines_ : dict of (str, str) to ErrorbarContainer
+        By score and kind.
+
+    References
+    ----------
+    .. [1] Campi et al., "Leveraging multi-rater annotations to calibrate object detectors in microscopy imaging",
+       figure 4.
+
+    Examples
+    --------
+    >>> mean = {"D-ECE": {"LSE": [0.16, 0.15], "RSE": [0.1, 0.08]}}
+    >>> sd = {"D-ECE": {"LSE": [0.01, 0.01], "RSE": [0.02, 0.01]}}
+    >>> display = EnsembleSizeDisplay({"LSE": [2, 4], "RSE": [2, 4]}, mean, sd).plot()
+    >>> display.axes_[0].get_ylabel()
+    'D-ECE'
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, Sequence[int]],
+        mean: Mapping[str, Mapping[str, Sequence[float]]],
+        sd: Mapping[str, Mapping[str, Sequence[float]]],
+        *,
+        caption: str = "",
+    ) -> None:
+        for score, by_kind in mean.items():
+            for kind, values in by_kind.items():
+                if not len(values) == len(sd[score][kind]) == len(sizes[kind]):
+                    msg = f"mean and sd of {score!r} and {kind!r} must have a number for each of {list(sizes[kind])}."
+                    raise ValueError(msg)
+        if not mean:
+            msg = "There is no score to draw."
+            raise ValueError(msg)
+        self.sizes, self.mean, self.sd, self.caption = dict(sizes), dict(mean), dict(sd), caption
+
+    @classmethod
+    def from_scores(
+        cls, scores: Mapping[str, Mapping[int, Sequence[DetectionScore]]], *, caption: str | None = None
+    ) -> Self:
+        """Mean and standard deviation over the resamples of each score.
+
+        Parameters
+        ----------
+        scores : mapping of str to (mapping of int to sequence of DetectionScore)
+            By kind of ensemble, then by number of models: the same scores for all, made with resamples.
+        caption : str, optional
+            By default images, resamples and what the first score was made with.
+
+        Returns
+        -------
+        EnsembleSizeDisplay
+
+        Raises
+        ------
+        ValueError
+            If a score has no resamples.
+        """
+        sizes = {kind: sorted(by_size) for kind, by_size in scores.items()}
+        mean: dict[str, dict[str, list[float]]] = {}
+        sd: dict[str, dict[str, list[float]]] = {}
+        first: DetectionScore | None = None
+        for kind, by_size in scores.items():
+            for size in sizes[kind]:
+                for score in by_size[size]:
+                    if score.samples.size < 2:
+                        msg = f"{score.name} of {kind!r} has no resamples; compute it with n_resamples=100."
+                        raise ValueError(msg)
+                    first = first or score
+                    mean.setdefault(score.name, {}).setdefault(kind, []).append(float(np.nanmean(score.samples)))
+                    sd.setdefault(score.name, {}).setdefault(kind, []).append(float(np.nanstd(score.samples, ddof=1)))
+        if caption is None and first is not None:
+            caption = (
+                f"{first.n_images} images, mean and sd of {first.samples.size} resamples; {first.matching} matching at IoU "
+                f"{first.iou_thresholds[0]:g}, scores from {first.score_floor:g}"
+            )
+        return cls(sizes, mean, sd, caption=caption or "")
+
+    def plot(self) -> Self:
+        """Draw the lines in a figure of their own.
+
+        Returns
+        -------
+        self
+        """
+        n = len(self.mean)
+        self.figure_ = new_figure(0.4 + 3.8 * n, 3.6)
+        self.axes_ = list(self.figure_.subplots(1, n, squeeze=False)[0])
+        self.lines_: dict[tuple[str, str], Any] = {}
+        every = sorted({size for sizes in self.sizes.values() for size in sizes})
+        step = min(np.diff(every), default=1)
+        for ax, (score, by_kind) in zip(self.axes_, self.mean.items(), strict=True):
+            for index, (kind, values) in enumerate(by_kind.items()):
+                aside = 0.08 * step * (index - (len(by_kind) - 1) / 2)
+                color, dashes = color_of(index)
+                self.lines_[score, kind] = ax.errorbar(
+                    np.array(self.sizes[kind]) + aside,
+                    values,
+                    self.sd[score][kind],
+                    color=color,
+                    linestyle=dashes,
+                    marker="o",
+                    markersize=4.5,
+                    capsize=3,
+                    label=kind,
+                )
+            top = max(np.nanmax(np.add(v, self.sd[score][k]), initial=0.0) for k, v in by_kind.items())
+            ax.set(xlabel="models", ylabel=score, ylim=(0, 1.12 * top if top > 0 else 1.0))
+            ax.set_xticks(every)
+            ax.grid(axis="y", color="0.92", linewidth=0.7)
+            ax.spines[["right", "top"]].set_visible(False)
+        self.axes_[0].legend(frameon=False, loc="lower left")
+        self.figure_.suptitle(wrapped(self.caption, 52 * n), x=0.01, ha="left", fontsize="small", color=GREY)
+        return self
+
+
+class RaterAgreementDisplay(Display):
+    """Objects that each rater draws in an image, and F1 between raters over thresholds of overlap.
+
+    Means and standard deviations over images. Many pairs of raters are drawn as one line, over all pairs and images.
+
+    Parameters
+    ----------
+    agreement : RaterAgreement
+        Of ``rater_agreement``, with as many thresholds as the line shall have points.
+
+    Attributes
+    ----------
+    counts_ax_, ax_ : matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
+    bars_ : BarContainer
+    lines_ : dict of str to ErrorbarContainer
+
+    References
+    ----------
+    .. [1] Campi et al., "Leveraging multi-rater annotations to calibrate object detectors in microscopy imaging",
+       figure 2.
+
+    Examples
+    --------
+    >>> from mrcalib.detection import DetectionImage
+    >>> from mrcalib.metrics import rater_agreement
+    >>> image = DetectionImage("1", raters={"a": [[0, 0, 10, 10], [20, 20, 30, 30]], "b": [[0, 0, 10, 9]]})
+    >>> display = RaterAgreementDisplay(rater_agreement([image])).plot()
+    >>> list(display.lines_)
+    ['a, b']
+    """
+
+    def __init__(self, agreement: RaterAgreement) -> None:
+        self.agreement = agreement
+
+    def plot(self) -> Self:
+        """Draw counts and F1 in a figure of their own.
+
+        Returns
+        -------
+        self
+        """
+        self.figure_ = new_figure(8.4, 3.8)
+        self.counts_ax_, self.ax_ = self.figure_.subplots(1, 2)
+        self._counts(self.counts_ax_)
+        self._f1(self.ax_)
+        told = self.agreement
+        pairs = f"{len(told.pairs)} pair{'' if len(told.pairs) == 1 else 's'}"
+        text = (
+            f"{len(told.images)} images, {len(told.raters)} raters, {pairs}; mean and sd over images; boxes paired one to one, "
+            "as many as possible"
+        )
+        self.figure_.suptitle(wrapped(text, 110), x=0.01, ha="left", fontsize="small", color=GREY)
+        return self
+
+    def _counts(self, ax: Any) -> None:
+        told = self.agreement
+        mean = np.array([_mean(row) for row in told.n_objects])
+        sd = np.array([_sd(row) for row in told.n_objects])
+        many = len(told.raters) > MANY
+        order = np.argsort(-mean, kind="stable") if many else np.arange(mean.size)
+        self.bars_ = ax.bar(
+            np.arange(mean.size), mean[order], 0.7, color=PRECISION, yerr=None if many else sd, capsize=3
+        )
+        if many:
+            ax.set_xticks([])
+            ax.set_xlabel(f"{mean.size} raters")
+        else:
+            ax.set_xticks(np.arange(mean.size), told.raters)
+        ax.set_ylabel("objects in an image")
+        ax.set_ylim(bottom=0)
+        ax.spines[["right", "top"]].set_visible(False)
+
+    def _f1(self, ax: Any) -> None:
+        told = self.agreement
+        each = told.image_f1
+        seen = ~np.isnan(told.n_first)
+        if len(told.pairs) > MANY:
+            rows = {f"all {len(told.pairs)} pairs": each[seen]}
+        else:
+            rows = {f"{a}, {b}": each[p, seen[p]] for p, (a, b) in enumerate(told.pairs)}
+        self.lines_: dict[str, Any] = {}
+        for index, (name, values) in enumerate(rows.items()):
+            color, dashes = color_of(index)
+            self.lines_[name] = ax.errorbar(
+                told.iou_thresholds,
+                [_mean(column) for column in values.T],
+                [_sd(column) for column in values.T],
+                color=color,
+                linestyle=dashes,
+                marker="o",
+                markersize=4,
+                capsize=2.5,
+                label=name,
+            )
+        ax.set(xlabel="least overlap (IoU)", ylabel="F1 between raters", ylim=(0, 1.05))
+        ax.grid(axis="y", color="0.92", linewidth=0.7)
+        ax.spines[["right", "top"]].set_visible(False)
+        ax.legend(frameon=False, fontsize="small", loc="lower left")
+
+
+def _mean(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _sd(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.std(ddof=1)) if known.size > 1 else 0.0
