@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PlattCalibrator,
         SingleRaterCalibrator,
         TemperatureScalingCalibrator,
+        register_calibrator,
     )
     from mrcalib.cohort import Cohort
     from mrcalib.exceptions import GeometryError, SaturationWarning
@@ -59,6 +60,7 @@ _HOME = {
     "TemperatureScalingCalibrator": "calibrators",
     "compare": "study",
     "load": "persistence",
+    "register_calibrator": "calibrators",
     "register_format": "io",
     "register_metric": "metrics",
     "tally": "tallies",
@@ -95,6 +97,7 @@ __all__ = [
     "metrics",
     "plots",
     "protocols",
+    "register_calibrator",
     "register_format",
     "register_metric",
     "roi",

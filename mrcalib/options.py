@@ -66,6 +66,7 @@ class Number:
         """Return whether a value is a finite number in the range."""
         return (
             isinstance(value, Integral if self.kind is int else Real)
+            and not isinstance(value, bool)
             and math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
@@ -293,7 +294,7 @@ class LoadOptions:
         None,
         "--positive",
         "labels of the masks that are foreground, such as 255 (default: 1)",
-        values=Numbers(Number(int, at_least=0), "255"),
+        values=Numbers(Number(int, at_least=1), "255"),
         metavar="LABELS",
         of="raters",
     )

@@ -1,7 +1,6 @@
 """Calibrators as JSON files: the map, its parameters and where it comes from; never pickle.
 
-``SCHEMA`` is raised with the first breaking change after a release; the reader of the old schema and a golden file of it
-stay.
+The schema is raised with the first breaking change after a release; the reader of the old schema and a golden file of it stay.
 """
 
 from __future__ import annotations
@@ -10,65 +9,18 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mrcalib import calibrators
-from mrcalib._files import atomic_write
+from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
+from mrcalib.calibrators._fitted import SCHEMA
+from mrcalib.calibrators._registry import class_named
+from mrcalib.calibrators.one_vs_rest import CLASSES_SCHEMA
 from mrcalib.maps import map_from_dict
 
-__all__ = ["load", "save"]
+__all__ = ["load"]
 
-SCHEMA = 1
-CLASSES_SCHEMA = 1
-"""Of a calibrator of several classes, which holds the content of a file of its own for each class."""
-
-Calibrator: TypeAlias = calibrators.VoteCalibrator | calibrators.OneVsRestCalibrator
+AnyCalibrator: TypeAlias = Calibrator | OneVsRestCalibrator
 
 
-def save(calibrator: Calibrator, path: str | Path) -> None:
-    """Write a fitted calibrator, of one foreground or of several classes; the file appears whole or not at all."""
-    several = isinstance(calibrator, calibrators.OneVsRestCalibrator)
-    content = _content_of_classes(calibrator) if several else _content(calibrator)
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _content(calibrator: calibrators.VoteCalibrator) -> dict[str, Any]:
-    from sklearn.utils.validation import check_is_fitted
-
-    from mrcalib._version import __version__
-
-    check_is_fitted(calibrator, "map_")
-    return {
-        "schema": SCHEMA,
-        "mrcalib_version": __version__,
-        "calibrator": type(calibrator).__name__,
-        "map": calibrator.map_.to_dict(),
-        "state": calibrator._state(),
-        "raters": list(calibrator.raters_),
-        "provenance": calibrator.provenance_,
-    }
-
-
-def _content_of_classes(calibrator: calibrators.OneVsRestCalibrator) -> dict[str, Any]:
-    from sklearn.utils.validation import check_is_fitted
-
-    from mrcalib._version import __version__
-
-    check_is_fitted(calibrator, "calibrators_")
-    return {
-        "schema": SCHEMA,
-        "classes_schema": CLASSES_SCHEMA,
-        "mrcalib_version": __version__,
-        "calibrator": type(calibrator).__name__,
-        "classes": [
-            {"name": name, "label": label, "channel": calibrator.channels_[name]}
-            | _content(calibrator.calibrators_[name])
-            for name, label in calibrator.classes_.items()
-        ],
-        "parameters": calibrator.provenance_["parameters"],
-    }
-
-
-def load(path: str | Path) -> Calibrator:
+def load(path: str | Path) -> AnyCalibrator:
     """Read a calibrator that ``save`` wrote, ready to ``transform``.
 
     Parameters
@@ -78,7 +30,7 @@ def load(path: str | Path) -> Calibrator:
 
     Returns
     -------
-    VoteCalibrator or OneVsRestCalibrator
+    Calibrator or OneVsRestCalibrator
         Of the class that was saved, with its parameters, ``map_`` (``calibrators_`` of several classes), ``reachable_``,
         ``raters_`` and ``provenance_``.
 
@@ -101,7 +53,7 @@ def load(path: str | Path) -> Calibrator:
     try:
         content: dict[str, Any] = json.loads(text)
         name = content["calibrator"]
-        several = name == calibrators.OneVsRestCalibrator.__name__
+        several = name == OneVsRestCalibrator.__name__
         kinds = ("calibrator", "schema", SCHEMA), ("calibrator of classes", "classes_schema", CLASSES_SCHEMA)
         later = [(what, content[key], known) for what, key, known in kinds[: 1 + several] if content[key] > known]
     except (ValueError, KeyError, TypeError) as error:
@@ -117,29 +69,26 @@ def load(path: str | Path) -> Calibrator:
         raise _damaged(path, error) from error
 
 
-def _fitted(content: dict[str, Any], path: str | Path) -> calibrators.VoteCalibrator:
+def _fitted(content: dict[str, Any], path: str | Path) -> Calibrator:
     name = content["calibrator"]
-    kind = getattr(calibrators, name) if name in calibrators.__all__ else None
-    bases = (calibrators.VoteCalibrator, calibrators.CountCalibrator)
-    if kind is None or kind in bases or not issubclass(kind, calibrators.VoteCalibrator):
-        msg = f"{path} holds a {name}, which this mrcalib does not know."
+    kind = class_named(name)
+    if kind is None:
+        msg = f"{path} holds a {name}, which this mrcalib does not know. The plugin that defines it must be installed."
         raise ValueError(msg)
     try:
-        fitted: calibrators.VoteCalibrator = kind(**content["provenance"]["parameters"])
+        fitted: Calibrator = kind(**content["provenance"]["parameters"])
         fitted.map_ = map_from_dict(content["map"])
         fitted.raters_ = tuple(content["raters"])
         fitted.provenance_ = content["provenance"]
         fitted.n_voxels_ = content["provenance"]["n_voxels"]
-        fitted._set_state(content["state"])
-        fitted._describe_map()
+        fitted.restore(content["state"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, error) from error
-    fitted.reachable_ = fitted.map_.reachable
     fitted.n_features_in_ = 1
     return fitted
 
 
-def _several(content: dict[str, Any], path: str | Path) -> calibrators.OneVsRestCalibrator:
+def _several(content: dict[str, Any], path: str | Path) -> OneVsRestCalibrator:
     """A calibrator of classes; its unfitted ``calibrator`` is made of the first class's parameters."""
     listed = content["classes"]
     fitted = {one["name"]: _fitted(one, path) for one in listed}
@@ -148,8 +97,8 @@ def _several(content: dict[str, Any], path: str | Path) -> calibrators.OneVsRest
     parameters: dict[str, Any] = listed[0]["provenance"]["parameters"]
     template = type(first)(**parameters)
     try:
-        together = calibrators.OneVsRestCalibrator(template, classes, **content["parameters"])
-        return together._take(fitted, classes, {one["name"]: one["channel"] for one in listed})
+        together = OneVsRestCalibrator(template, classes, **content["parameters"])
+        return together.hold(fitted, classes, {one["name"]: one["channel"] for one in listed})
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
 

@@ -18,12 +18,12 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict,
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mrcalib import calibrators
+from mrcalib.inputs import voxel_responses
 
-NO_METHOD = ("CountCalibrator", "OneVsRestCalibrator", "VoteCalibrator")
-NAMES = [name for name in calibrators.__all__ if name not in NO_METHOD]
+NAMES = sorted({method.kind.__name__ for _, method in calibrators.CALIBRATORS.items()})
 every = pytest.mark.parametrize("name", NAMES)
 pytestmark = pytest.mark.filterwarnings("ignore::mrcalib.exceptions.SaturationWarning")  # the suite's tables are tiny
 
@@ -31,26 +31,42 @@ pytestmark = pytest.mark.filterwarnings("ignore::mrcalib.exceptions.SaturationWa
 class AnyTable:
     """Any table is a column of probabilities (expit of the mean of the columns), any labels are votes."""
 
-    def _remember_columns(self, X, *, reset):
-        check_array(X, dtype=[np.float64, np.float32])  # refuses what is no table in scikit-learn's words
-        super()._remember_columns(X, reset=reset)
-
-    def _to_probs(self, X):
-        probs = expit(check_array(X, dtype=[np.float64, np.float32]).mean(axis=1, keepdims=True))
+    def _column(self, X, *, reset):
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        probs = expit(X.mean(axis=1))
         return probs.astype(np.float32).astype(probs.dtype)  # tallies sum float32, weighted sums what they are given
 
-    def _to_raters(self, y):
-        codes = np.unique(np.asarray(y), return_inverse=True)[1]
-        return (codes % 2).astype(np.uint8)
+    def _learn(self, fit, X, y, sample_weight, *, reset):
+        if y is None:
+            return fit(X, y)
+        column = self._column(X, reset=reset)
+        known = {name: value for name, value in vars(self).items() if name in ("n_features_in_", "feature_names_in_")}
+        fit(
+            column, (np.unique(np.asarray(y), return_inverse=True)[1] % 2).astype(np.uint8), sample_weight=sample_weight
+        )
+        vars(self).update(known)
+        return self
 
     def fit(self, X, y=None, sample_weight=None):
-        return super().fit(X, y, sample_weight=sample_weight)
+        return self._learn(super().fit, X, y, sample_weight, reset=True)
 
     def partial_fit(self, X, y=None, sample_weight=None):
-        return super().partial_fit(X, y, sample_weight=sample_weight)
+        return self._learn(super().partial_fit, X, y, sample_weight, reset=not hasattr(self, "n_features_in_"))
+
+    def transform(self, X):
+        check_is_fitted(self, "map_")
+        return super().transform(self._column(X, reset=False))[:, np.newaxis]
+
+    def predict(self, X):
+        return self.transform(X).ravel()
 
     def score(self, X, y=None, sample_weight=None):
-        return super().score(X, y, sample_weight)
+        votes = (np.unique(np.asarray(y), return_inverse=True)[1] % 2).astype(np.uint8)
+        rows = voxel_responses(self.predict(X), votes, sample_weight=sample_weight)
+        return -float(rows.count @ (rows.prob - rows.votes) ** 2 / rows.count.sum())
+
+    def predict_counts(self, X, **options):
+        return super().predict_counts(self._column(X, reset=False), **options)
 
 
 class AnyIdentity(AnyTable, calibrators.IdentityCalibrator):

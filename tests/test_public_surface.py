@@ -15,12 +15,13 @@ SURFACE = {
         BetaBinomialCalibrator BetaCalibrator Case CaseAdaptiveCalibrator Cohort GeometryError HardLabelCalibrator
         HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
         PlattCalibrator ProbabilityGrid SaturationWarning SingleRaterCalibrator Study Tally
-        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols register_format
-        register_metric roi simulate tally tally_cases""",
+        TemperatureScalingCalibrator __version__ compare detection fusion io load metrics plots protocols
+        register_calibrator register_format register_metric roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
-        BetaBinomialCalibrator BetaCalibrator CaseAdaptiveCalibrator CountCalibrator HardLabelCalibrator
-        HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator OneVsRestCalibrator OrdinalCalibrator
-        PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator VoteCalibrator""",
+        BetaBinomialCalibrator BetaCalibrator CALIBRATORS CalibrationData Calibrator CaseAdaptiveCalibrator CaseSums
+        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator Method Needs
+        OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator
+        data_of_cohort get_method register_calibrator""",
     "mrcalib.metrics": """
         CorpDecomposition DetectionScore METRICS Metric PlaneContact RaterAgreement ReliabilityCurve
         VascularInvasion VoteCoverage auc average_calibration_error average_precision average_recall
@@ -38,12 +39,11 @@ SURFACE = {
     "mrcalib.fusion": """
         SimpleResult StapleResult majority median random_rater simple soft soft_gaussian staple svls""",
     "mrcalib.io": """
-        Annotations Case Defect FORMATS Geometry Image ImageClass ImageFormat LayoutCase LayoutFolder
-        LayoutInfo LoadOptions LoadedAnnotations LoadedCase LoadedClasses OpenCase Slab Source Volume atomic_write
-        discover discover_annotations layout_info load_classes read_annotations read_cocahis
-        read_labels read_layout read_manifest read_probability
-        read_volume recognise_layout register_format require_classes scan_layout write_labels write_manifest
-        write_metrics_json write_probability write_slabs""",
+        Annotations Case Defect FORMATS Geometry Image ImageClass ImageFormat LayoutCase LayoutFolder LayoutInfo
+        LoadOptions LoadedAnnotations LoadedCase LoadedClasses OpenCase Slab Source Volume atomic_write discover
+        discover_annotations layout_info load_classes read_annotations read_labels read_layout read_manifest
+        read_probability read_volume recognise_layout register_format require_classes scan_layout write_labels
+        write_manifest write_metrics_json write_probability write_slabs""",
     "mrcalib.detection.files": """
         BoxSet ImageEntry detection_images merge_boxes read_box_csv read_boxes read_coco read_napari rescore write_box_csv
         write_coco write_coco_results write_napari""",
@@ -55,9 +55,18 @@ SURFACE = {
         choose_cases disagreement_of_raters save_study_figures""",
     "mrcalib.roi": "RoiRecall dilate high_recall_roi roi_recall",
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
-    "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
+    "mrcalib.scale": "Progress apply_case for_each_class reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
-ALIASES = {"FORMATS", "METRICS", "Image", "ImageFormat", "PROTOCOLS", "Progress", "Source"}  # tables and types
+ALIASES = {
+    "CALIBRATORS",
+    "FORMATS",
+    "METRICS",
+    "Image",
+    "ImageFormat",
+    "PROTOCOLS",
+    "Progress",
+    "Source",
+}  # tables, types
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 

@@ -9,7 +9,7 @@ import pandas as pd
 SHOWN = {
     "none": ("black", "o"),
     "MHR": ("tab:red", "s"),
-    "MHR, cases equal": ("tab:orange", "s"),
+    "MHR-equal": ("tab:orange", "s"),
     "distance strata": ("tab:purple", "^"),
     "size terciles": ("tab:green", "^"),
     "half map, half p": ("tab:brown", "D"),

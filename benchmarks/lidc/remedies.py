@@ -11,24 +11,28 @@ from sklearn.base import clone
 
 from benchmarks.lidc.data import PLACES
 from benchmarks.lidc.scoring import Fit, FloatArray, Predict, World
-from mrcalib.calibrators import CaseAdaptiveCalibrator, IdentityCalibrator, MHRIsotonicCalibrator, VoteCalibrator
-from mrcalib.calibrators._isotonic import isotonic
-from mrcalib.calibrators._logistic import fit_logistic
-from mrcalib.calibrators._source import Source
+from mrcalib.calibrators import (
+    Calibrator,
+    CaseAdaptiveCalibrator,
+    IdentityCalibrator,
+    MHRIsotonicCalibrator,
+    data_of_cohort,
+)
+from mrcalib.calibrators.isotonic import isotonic
+from mrcalib.calibrators.logistic import fit_logistic
 
 Curve = Callable[[FloatArray], FloatArray]
 LAMBDAS = np.linspace(0, 1, 21)
 
 
-def library(calibrator: VoteCalibrator) -> Fit:
+def library(calibrator: Calibrator) -> Fit:
     """A calibrator of the toolkit."""
 
     def fit(world: World, train: FloatArray) -> Predict:
         weight = np.zeros(len(world.rows))
-        weight[train] = calibrator._weights_of_cases(world.cohort)[train]
-        grid, (pooled,) = world.cohort.tallies[0].grid, world.cohort.pooled_many(weight[np.newaxis])
-        source = Source(grid, pooled, float(weight.sum()), by_case=world.sums.weighted(weight))
-        fitted = clone(calibrator).fit_source(source, world.cohort.raters)
+        weight[train] = calibrator.weights_of_cases(world.cohort)[train]
+        (data,) = data_of_cohort(world.cohort, weight[np.newaxis], calibrator.needs, case_sums=world.sums)
+        fitted = clone(calibrator).fit_data(data, world.cohort.raters)
         return lambda i: fitted.map_of_case(world.rows[i].prob, world.rows[i].count)(world.rows[i].prob)
 
     return fit
@@ -152,7 +156,7 @@ NEAR = (0, 1, 2, 3)
 REMEDIES: dict[str, Fit] = {
     "none": library(IdentityCalibrator()),
     "MHR": library(MHRIsotonicCalibrator()),
-    "MHR, cases equal": EQUAL,
+    "MHR-equal": EQUAL,
     "bins of equal votes": library(MHRIsotonicCalibrator("equal-votes", 50, case_weight="equal")),
     "0 kept at 0": library(MHRIsotonicCalibrator(keep_zero=True, case_weight="equal")),
     "cases by 1 / predicted volume": weighted(lambda world: 1 / np.maximum(world.predicted, 1.0)),

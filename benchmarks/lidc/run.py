@@ -35,7 +35,7 @@ from benchmarks.lidc.scoring import World, compared, held_out, statistics_of
 
 SHARED = Path(os.environ.get("MRCALIB_SHARED", HERE.parents[2] / "shared"))
 TABLES = ("table_mean.csv", "table_pooled.csv", "intervals.csv", "differences.csv")
-SMALL = ("none", "MHR", "MHR, cases equal", "floor: 5 % of the volume to 0", "size terciles", "case-adaptive")
+SMALL = ("none", "MHR", "MHR-equal", "floor: 5 % of the volume to 0", "size terciles", "case-adaptive")
 DIGITS = "%.6g"
 
 
@@ -92,10 +92,10 @@ def try_remedies(found: list[World], names: tuple[str, ...]) -> tuple[pd.DataFra
         for name in names:
             calibrated = held_out(world, REMEDIES[name])
             scored[name] = statistics_of(world, calibrated)
-            if name in ("none", "MHR", "MHR, cases equal", "case-adaptive"):
+            if name in ("none", "MHR", "MHR-equal", "case-adaptive"):
                 kept[name] = calibrated
             print(f"{world.name}: {name}", flush=True)
-        for reference in ("none", "MHR, cases equal"):
+        for reference in ("none", "MHR-equal"):
             for name, mine in scored.items():
                 rows += compared(world, name, mine, reference, scored[reference])
         for part in (losses.by_place, losses.by_size, losses.by_case):

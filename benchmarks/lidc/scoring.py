@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.calibrators._case_sums import CaseSums
+from mrcalib.calibrators import CaseSums
 from mrcalib.cohort import Cohort
 from mrcalib.metrics import Metric, get_metric
 from mrcalib.resampling import bootstrap_counts, percentile_interval, splits, weighted_means, weighted_values
@@ -61,7 +61,7 @@ class World:
             np.array([r.count @ (r.votes / r.answers) for r in rows]),
             splits(cohort.groups, n_folds, seed),
             bootstrap_counts(cohort.groups, n_resamples, seed),
-            CaseSums.of_cohort(cohort, np.ones(len(cohort))),
+            CaseSums.of_cohort(cohort),
         )
 
     @property

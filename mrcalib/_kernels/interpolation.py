@@ -1,4 +1,4 @@
-"""Evaluating a piecewise linear map at every voxel, without a search.
+"""Evaluating a map at every voxel, without a search and without a logarithm.
 
 The *key* of a probability is the top bits of the float32 ``min(p, 1 - p)``, doubled, plus 1 if p > 1/2: the trick of
 ``grid.py``, which numbers intervals that are narrow near 0 and near 1. A table says for each key on which segment of the map
@@ -172,3 +172,44 @@ def interpolate_single(p: Any, lines: Any, begin: Any, segments: Any, out: Any) 
         if missing != np.uint32(0):
             bad |= _search(x, keys, begin, segments, result)
     return bad
+
+
+@kernel
+def evaluate_parabolas(p: Any, parabolas: Any, out: Any) -> bool:
+    """A smooth map of float32 p into ``out``: for each key one parabola; return whether some result is NaN.
+
+    Row ``key`` of ``parabolas`` is (value at the key's anchor, slope, bend), evaluated in float64, so that rounding to float32
+    comes last and the results are as monotone as the map. The value is NaN where the parabola would not be close enough, and
+    for what is not a probability: the caller computes these as they are written.
+    """
+    folded, anchor = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    keys = np.empty(BLOCK, np.uint32)
+    value, slope, bend = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    all_bits = p.view(np.uint32)
+    at_zero = np.float32(parabolas[ZERO_KEY, 0])
+    incomplete = False
+    for start in range(0, p.size, BLOCK):
+        x = p[start : start + BLOCK]
+        bits = all_bits[start : start + BLOCK]
+        result = out[start : start + BLOCK]
+        anything = np.uint32(0)
+        for i in range(x.size):
+            anything = np.uint32(anything | bits[i])
+        if anything == np.uint32(0):
+            result[:] = at_zero
+            continue
+        _find_lines(x, folded, anchor, keys)
+        # Loading from the table and computing with what was loaded are two loops: the second one is vectorized.
+        for i in range(x.size):
+            key = np.uint64(keys[i])
+            value[i] = parabolas[key, 0]
+            slope[i] = parabolas[key, 1]
+            bend[i] = parabolas[key, 2]
+        for i in range(x.size):
+            distance = np.float64(folded[i]) - np.float64(anchor[i])
+            result[i] = np.float32(value[i] + distance * (slope[i] + distance * bend[i]))
+        missing = np.uint32(0)
+        for i in range(x.size):
+            missing = np.uint32(missing | (np.uint32(1) if result[i] != result[i] else np.uint32(0)))
+        incomplete |= missing != np.uint32(0)
+    return incomplete

@@ -1,33 +1,38 @@
-"""Calibrators, one method a file: each makes a monotone map of the pooled answers of the raters."""
+"""Calibrators: each makes a monotone map of the pooled answers of the raters, and is registered under a method's name."""
 
-from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._count_base import CountCalibrator
-from mrcalib.calibrators.beta import BetaCalibrator
+from mrcalib.calibrators._base import Calibrator
+from mrcalib.calibrators._data import CalibrationData, CaseSums, Needs, data_of_cohort
+from mrcalib.calibrators._registry import CALIBRATORS, Method, get_method, register_calibrator
+from mrcalib.calibrators.baselines import HistogramBinningCalibrator, IdentityCalibrator
 from mrcalib.calibrators.beta_binomial import BetaBinomialCalibrator
 from mrcalib.calibrators.case_adaptive import CaseAdaptiveCalibrator
-from mrcalib.calibrators.hard_label import HardLabelCalibrator
-from mrcalib.calibrators.histogram import HistogramBinningCalibrator
-from mrcalib.calibrators.identity import IdentityCalibrator
-from mrcalib.calibrators.mhr import MHRIsotonicCalibrator
+from mrcalib.calibrators.counts import CountCalibrator
+from mrcalib.calibrators.isotonic import HardLabelCalibrator, MHRIsotonicCalibrator, SingleRaterCalibrator
+from mrcalib.calibrators.logistic import BetaCalibrator, PlattCalibrator, TemperatureScalingCalibrator
 from mrcalib.calibrators.one_vs_rest import OneVsRestCalibrator
 from mrcalib.calibrators.ordinal import OrdinalCalibrator
-from mrcalib.calibrators.platt import PlattCalibrator
-from mrcalib.calibrators.single_rater import SingleRaterCalibrator
-from mrcalib.calibrators.temperature import TemperatureScalingCalibrator
 
 __all__ = [
+    "CALIBRATORS",
     "BetaBinomialCalibrator",
     "BetaCalibrator",
+    "CalibrationData",
+    "Calibrator",
     "CaseAdaptiveCalibrator",
+    "CaseSums",
     "CountCalibrator",
     "HardLabelCalibrator",
     "HistogramBinningCalibrator",
     "IdentityCalibrator",
     "MHRIsotonicCalibrator",
+    "Method",
+    "Needs",
     "OneVsRestCalibrator",
     "OrdinalCalibrator",
     "PlattCalibrator",
     "SingleRaterCalibrator",
     "TemperatureScalingCalibrator",
-    "VoteCalibrator",
+    "data_of_cohort",
+    "get_method",
+    "register_calibrator",
 ]

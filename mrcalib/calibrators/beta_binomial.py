@@ -8,13 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._count_base import CountCalibrator, FloatArray, counts_by_bin, refuse_rater_weight
-from mrcalib.calibrators._source import Source
-from mrcalib.calibrators.beta import BetaCalibrator
-from mrcalib.calibrators.mhr import MHRIsotonicCalibrator
-from mrcalib.calibrators.platt import PlattCalibrator
-from mrcalib.calibrators.temperature import TemperatureScalingCalibrator
+from mrcalib.calibrators._base import Calibrator
+from mrcalib.calibrators._data import CalibrationData, Needs
+from mrcalib.calibrators._registry import register_calibrator
+from mrcalib.calibrators.counts import CountCalibrator, FloatArray, counts_by_bin, refuse_rater_weight
+from mrcalib.calibrators.isotonic import MHRIsotonicCalibrator
+from mrcalib.calibrators.logistic import BetaCalibrator, PlattCalibrator, TemperatureScalingCalibrator
 from mrcalib.inputs import check_choice
 from mrcalib.maps import CalibrationMap, PiecewiseLinearMap
 from mrcalib.tallies import VoteCounts
@@ -23,7 +22,7 @@ __all__ = ["BetaBinomialCalibrator"]
 
 Mean = Literal["isotonic", "beta", "platt", "temperature", "none"]
 Dispersion = Literal["constant", "varying", "binomial"]
-MEANS: dict[str, type[VoteCalibrator]] = {
+MEANS: dict[str, type[Calibrator]] = {
     "isotonic": MHRIsotonicCalibrator,
     "beta": BetaCalibrator,
     "platt": PlattCalibrator,
@@ -34,6 +33,7 @@ LARGEST_LOGIT = 13.8  # rho from 1e-6 to 1 - 1e-6
 KNOTS = (0.001, 0.01, 0.1, 0.5, 0.9)
 
 
+@register_calibrator("beta-binomial")
 class BetaBinomialCalibrator(CountCalibrator):
     """A distribution over the number of raters who mark a voxel: beta-binomial, with the mean of a calibration map.
 
@@ -107,22 +107,29 @@ class BetaBinomialCalibrator(CountCalibrator):
         self.keep_zero = keep_zero
         self.case_weight = case_weight
 
-    def _fit_map(self, source: Source, rater_weight: FloatArray | None) -> CalibrationMap:
+    @property
+    def needs(self) -> Needs:
+        """How many voxels had how many votes, and what the map of the mean needs."""
+        return replace(super().needs, marked=self.mean in ("beta", "platt", "temperature"))
+
+    def fit_map(self, data: CalibrationData, rater_weight: FloatArray | None) -> CalibrationMap:
+        """The map of the mean; the correlation is fitted to it. Parameters as for ``Calibrator.fit_map``."""
         check_choice("mean", self.mean, (*MEANS, "none"))
         check_choice("dispersion", self.dispersion, ("varying", "constant", "binomial"))
         refuse_rater_weight(rater_weight, self.raters_)
-        fitted = self._fit_mean(source)
-        prob, counts = counts_by_bin(source)
+        fitted = self._fit_mean(data)
+        prob, counts = counts_by_bin(data)
         self.n_counted_ = int(counts.answers.max())
         self.rho_, self.log_likelihood_ = fit_dispersion(fitted(prob), counts, self.dispersion)
         return fitted
 
-    def _fit_mean(self, source: Source) -> CalibrationMap:
+    def _fit_mean(self, data: CalibrationData) -> CalibrationMap:
         if self.mean == "none":
             ends = np.array([0.0, 1.0])
             return PiecewiseLinearMap(ends, ends, keep_zero=self.keep_zero)
         inner: Any = MEANS[self.mean](keep_zero=self.keep_zero)
-        return inner.fit_source(replace(source, voxels=None, counts=None), self.raters_).map_  # type: ignore[no-any-return]
+        fitted: CalibrationMap = inner.fit_data(data, self.raters_, provenance=False).map_
+        return fitted
 
     def rho(self, mean: ArrayLike) -> FloatArray:
         """The correlation between two raters' answers at voxels of this calibrated probability.
@@ -145,10 +152,17 @@ class BetaBinomialCalibrator(CountCalibrator):
         dist = np.stack([np.exp(log_pmf(k, n_raters, flat, rho)) for k in range(n_raters + 1)], axis=-1)
         return dist.reshape(*mean.shape, n_raters + 1).astype(mean.dtype, copy=False)
 
-    def _state(self) -> dict[str, Any]:
+    @property
+    def coefficients_(self) -> dict[str, float]:
+        """The mean log-likelihood of the fit."""
+        return {"log_likelihood": self.log_likelihood_}
+
+    def learned(self) -> dict[str, Any]:
+        """The correlation and what it was fitted to, as JSON values."""
         return {"rho": list(self.rho_), "n_counted": self.n_counted_, "log_likelihood": self.log_likelihood_}
 
-    def _set_state(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back the correlation; ValueError if it is damaged."""
         rho = tuple(float(value) for value in state["rho"])
         if len(rho) not in (1, len(KNOTS)) or not all(0 <= value < 1 for value in rho):
             msg = f"rho must be 1 or {len(KNOTS)} numbers in [0, 1)"

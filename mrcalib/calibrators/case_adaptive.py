@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from mrcalib._kernels.threads import over_runs
-from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._case_sums import CaseSums
-from mrcalib.calibrators._isotonic import fit_isotonic
-from mrcalib.calibrators._source import ZERO_BIN, Source
-from mrcalib.cohort import check_case_weight
+from mrcalib.calibrators._base import Calibrator
+from mrcalib.calibrators._data import ZERO_BIN, CalibrationData, CaseSums, Needs
+from mrcalib.calibrators._registry import register_calibrator
+from mrcalib.calibrators.isotonic import fit_isotonic
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import check_choice, check_probs
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
@@ -46,7 +45,8 @@ class CaseMap:
         return calibrated
 
 
-class CaseAdaptiveCalibrator(VoteCalibrator):
+@register_calibrator("case-adaptive", compared=True)
+class CaseAdaptiveCalibrator(Calibrator):
     """Isotonic regression to the mean human response that knows the case's predicted volume.
 
     One map for all cases is right on average over their voxels, and wrong for each: a small lesion is not a large one seen
@@ -132,16 +132,21 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         self.keep_zero = keep_zero
         self.case_weight = case_weight
 
-    def _tells_cases_apart(self) -> bool:
-        return True
+    @property
+    def needs(self) -> Needs:
+        """The sums of each case."""
+        return Needs(ProbabilityGrid.standard(), cases=True)
 
     # Fitting ----------------------------------------------------------------------------------------------------------
 
-    def _fit_map(self, source: Source, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+    def fit_map(self, data: CalibrationData, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+        """The map of a case of median volume; parameters as for ``Calibrator.fit_map``."""
         check_choice("volume", self.volume, ("blend", "segmenter", "map"))
         n_sizes = _check_n_sizes(self.n_sizes)
-        by_case = source.by_case or CaseSums.of_parts([source.pooled], np.ones(1))
-        pairs, totals = by_case.over_raters(rater_weight)
+        one_case = [[data.pooled.weight, data.pooled.prob_sum, data.pooled.votes]]
+        by_case = data.by_case or CaseSums.of(data.pooled.bins, np.array(one_case))
+        by_case = by_case.for_raters(rater_weight)
+        pairs, totals = by_case.pairs, by_case.totals
         answers = totals[:, 0]
         counts = (by_case.weight > 0) & (answers > 0)
         answers_a_voxel = np.divide(answers, by_case.n_voxels, out=np.ones(counts.size), where=counts)
@@ -159,7 +164,7 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         self.sizes_ = tuple(np.exp(knots).tolist())
         rows = np.vstack([near.T * by_case.weight, counts])
         *sums, (weight, prob_sum, _) = weighted_sums(pairs.reshape(counts.size, -1), rows).reshape(-1, *pairs.shape[1:])
-        self.maps_ = tuple(self._isotonic(source.grid, bins, of_size) for of_size in sums)
+        self.maps_ = tuple(self._isotonic(data.grid, bins, of_size) for of_size in sums)
         prob = np.clip(np.divide(prob_sum, weight, out=np.zeros(weight.size), where=weight > 0), 0.0, 1.0)
         kept = weighted_sums(np.column_stack([fitted(prob) for fitted in self.maps_]), pairs[:, 0])
         own = ((near * kept).sum(axis=1) / answers_a_voxel)[counts]
@@ -169,8 +174,9 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
     def _isotonic(self, grid: ProbabilityGrid, bins: NDArray[np.int64], sums: FloatArray) -> PiecewiseLinearMap:
         used = sums[0] > 0
         pooled = PooledResponses(bins[used], *(row[np.newaxis, used] for row in sums))
-        source = Source(grid, pooled, 0.0)
-        return fit_isotonic(source, None, binning="grid", n_bins=2, keep_zero=self.keep_zero)
+        return fit_isotonic(
+            CalibrationData(grid, pooled, 0.0), None, binning="grid", n_bins=2, keep_zero=self.keep_zero
+        )
 
     def _share(self, predicted: FloatArray, own: FloatArray, marked: FloatArray) -> float:
         """The share of the predicted volumes that makes the least absolute error, clipped to [0, 1]: a weighted median."""
@@ -186,81 +192,6 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         median = ratio[order][np.searchsorted(mass, mass[-1] / 2)]
         return float(np.clip(median, 0.0, 1.0))
 
-    def fit_source(
-        self, source: Source, names: Sequence[str], rater_weight: ArrayLike | None = None, cases: Sequence[str] = ()
-    ) -> Self:
-        """Fit to the sums of each case; those of a cohort, which are large, are not kept."""
-        super().fit_source(source, names, rater_weight, cases)
-        if cases:
-            self._forget()
-        return self
-
-    def partial_fit(
-        self, probs: ArrayLike, raters: Any, *, rater_weight: ArrayLike | None = None, **options: Any
-    ) -> Self:
-        """Add one case, or the cases that ``groups=`` tells apart, and fit again; ``options`` are those of ``fit``.
-
-        Raises
-        ------
-        ValueError
-            After ``fit_tally``, ``fit_cases`` or ``load``, which keep no sums of cases to add to.
-        """
-        before: Source | None = getattr(self, "_seen", None)
-        if before is None and hasattr(self, "map_"):
-            msg = "partial_fit cannot go on from fit_tally, fit_cases or a loaded file; fit all cases together."
-            raise ValueError(msg)
-        source, names = self._collect(probs, raters, grid=None if before is None else before.grid, **options)
-        if before is not None:
-            rule = options.get("case_weight") or self.case_weight
-            source = self._merged(rule, before, source)
-        return self.fit_source(source, names, rater_weight)
-
-    def _collect(
-        self,
-        probs: ArrayLike,
-        raters: Any,
-        *,
-        roi: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        case_weight: str | None = None,
-        **options: Any,
-    ) -> tuple[Source, tuple[str, ...]]:
-        if groups is None:
-            options |= {"sample_weight": sample_weight, "case_weight": "voxels"}  # one case: no weights of cases
-            return super()._collect(probs, raters, roi=roi, **options)
-        if sample_weight is not None:
-            msg = "sample_weight cannot be given with groups: the volume of a case is a count of voxels."
-            raise ValueError(msg)
-        case, shape = np.asarray(groups), np.shape(probs)
-        if case.shape not in (shape, shape[:1]):
-            msg = f"groups must have the shape of probs, {shape}; got {case.shape}."
-            raise ValueError(msg)
-        case = np.broadcast_to(case.reshape(case.shape + (1,) * (len(shape) - case.ndim)), shape)
-        inside = np.ones(shape, dtype=bool) if roi is None else np.asarray(roi, dtype=bool)
-        if inside.shape != shape:
-            msg = f"roi must have the shape of probs, {shape}; got {inside.shape}."
-            raise ValueError(msg)
-        parts = [
-            super(CaseAdaptiveCalibrator, self)._collect(
-                probs, raters, roi=inside & (case == name), case_weight="voxels", **options
-            )
-            for name in np.unique(case)
-        ]
-        rule = self.case_weight if case_weight is None else case_weight
-        return self._merged(rule, *(source for source, _ in parts)), parts[0][1]
-
-    def _merged(self, rule: str | ArrayLike, *sources: Source) -> Source:
-        """The cases of several sources side by side."""
-        parts = [p for s in sources for p in ([s.pooled] if s.by_case is None else s.by_case.parts())]
-        by_case = CaseSums.of_parts(parts, np.ones(len(parts)))
-        looked_at = by_case.bins != ZERO_BIN if self.keep_zero else by_case.bins >= 0
-        weight = check_case_weight(rule, by_case.sums[:, 0][:, :, looked_at].sum(axis=-1).max(axis=1))
-        total = np.tensordot(weight, by_case.sums, axes=1)
-        counts = [sum(getattr(s, name) for s in sources) for name in ("n_voxels", "n_zeros")]
-        pooled = PooledResponses(by_case.bins, *total)
-        return Source(sources[0].grid, pooled, counts[0], n_zeros=counts[1], by_case=by_case.weighted(weight))
-
     # Using the maps ---------------------------------------------------------------------------------------------------
 
     def _map_of_size(self, size: float) -> PiecewiseLinearMap:
@@ -269,7 +200,7 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         return self.maps_[used[0]] if used.size == 1 else mean_of_maps([self.maps_[j] for j in used], near[used])
 
     def map_of_case(self, prob: FloatArray, count: FloatArray) -> Callable[[ArrayLike], NDArray[Any]]:
-        """The map of the case that has ``count`` voxels at each ``prob``; parameters as for ``VoteCalibrator``."""
+        """The map of the case that has ``count`` voxels at each ``prob``; parameters as for ``Calibrator``."""
         check_is_fitted(self, "map_")
         size = float(count @ prob)
         fitted = self._map_of_size(size)
@@ -278,10 +209,6 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
         calibrated = fitted(prob)
         target = self.volume_share_ * size + (1 - self.volume_share_) * float(count @ calibrated)
         return CaseMap(fitted, _power_to_sum(calibrated, count, target))
-
-    def map_for(self, probs: ArrayLike) -> Callable[[ArrayLike], NDArray[Any]]:
-        """The map of the case whose voxels these are, all of them that count."""
-        return self.map_for_parts([probs])
 
     def map_for_parts(self, parts: Iterable[ArrayLike]) -> Callable[[ArrayLike], NDArray[Any]]:
         """The map of the case whose voxels come in ``parts``, all of them that count."""
@@ -301,18 +228,24 @@ class CaseAdaptiveCalibrator(VoteCalibrator):
             For values outside [0, 1].
         """
         check_is_fitted(self, "map_")
-        self._remember_columns(probs, reset=False)
-        case = self._to_probs(probs)
-        return self.map_for(case)(case)
+        self._check_columns(probs, reset=False)
+        return self.map_for(probs)(probs)
 
-    def _state(self) -> dict[str, Any]:
+    @property
+    def coefficients_(self) -> dict[str, float]:
+        """The share of the segmenter's volume."""
+        return {"volume_share": self.volume_share_}
+
+    def learned(self) -> dict[str, Any]:
+        """The maps and their volumes, as JSON values."""
         return {
             "sizes": list(self.sizes_),
             "maps": [fitted.to_dict() for fitted in self.maps_],
             "volume_share": self.volume_share_,
         }
 
-    def _set_state(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back the maps and their volumes; ValueError if they do not fit together."""
         maps = tuple(map_from_dict(values) for values in state["maps"])
         self.sizes_ = tuple(float(size) for size in state["sizes"])
         self.volume_share_ = float(state["volume_share"])

@@ -12,8 +12,10 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from mrcalib._simplex import decide, with_background
-from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators.mhr import MHRIsotonicCalibrator
+from mrcalib._version import __version__
+from mrcalib.calibrators._base import Calibrator
+from mrcalib.calibrators._fitted import SCHEMA, write_json
+from mrcalib.calibrators.isotonic import MHRIsotonicCalibrator
 from mrcalib.cohort import Cohort
 from mrcalib.exceptions import warn_caller
 from mrcalib.inputs import Classes, against_rest, named_classes, require_exclusive, split_channels, split_labels
@@ -22,7 +24,10 @@ from mrcalib.tallies import Tally
 if TYPE_CHECKING:
     from mrcalib.io import Case, LoadOptions
 
-__all__ = ["OneVsRestCalibrator"]
+__all__ = ["CLASSES_SCHEMA", "OneVsRestCalibrator"]
+
+CLASSES_SCHEMA = 1
+"""Of the file of a calibrator of several classes, which holds the content of a file of its own for each class."""
 
 
 class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
@@ -61,7 +66,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
     ----------
     classes_ : dict of str to int
         Label by name, in ascending order.
-    calibrators_ : dict of str to VoteCalibrator
+    calibrators_ : dict of str to Calibrator
         The fitted calibrator of each class.
     raters_ : tuple of str
         Names of the raters.
@@ -93,7 +98,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        calibrator: VoteCalibrator | None = None,
+        calibrator: Calibrator | None = None,
         classes: Classes | None = None,
         *,
         background: bool = True,
@@ -167,7 +172,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         maps = split_labels(labels, channels[0], classes, rater_axis)
         foreground = dict(zip(classes, channels[bool(self.background) :], strict=True))
 
-        def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
+        def fitted(calibrator: Calibrator, name: str) -> Calibrator:
             votes = [None if one is None else against_rest(one, classes[name]) for one in maps]
             return calibrator.fit(
                 foreground[name],
@@ -180,7 +185,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
                 invalid=invalid,
             )
 
-        return self._fit_each(classes, fitted, None)
+        return self.fit_each(classes, fitted, None)
 
     def fit_tally(
         self,
@@ -218,10 +223,10 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
             msg = f"The tallies of all classes must be of the same raters and cases; {other!r} differs from {first!r}."
             raise ValueError(msg)
 
-        def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
+        def fitted(calibrator: Calibrator, name: str) -> Calibrator:
             return calibrator.fit_tally(tallies[name], rater_weight=rater_weight, case_weight=case_weight)
 
-        return self._fit_each(classes, fitted, None)
+        return self.fit_each(classes, fitted, None)
 
     def fit_cases(
         self,
@@ -269,7 +274,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         for case in listed:
             require_classes(case, tuple(files.values()), reading)
 
-        def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
+        def fitted(calibrator: Calibrator, name: str) -> Calibrator:
             return calibrator.fit_cases(
                 listed,
                 rater_weight=rater_weight,
@@ -279,7 +284,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
                 n_jobs=n_jobs,
             )
 
-        return self._fit_each(classes, fitted, where)
+        return self.fit_each(classes, fitted, where)
 
     def _told_classes(self, who: str) -> dict[str, int]:
         if self.classes is None:
@@ -287,28 +292,35 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
             raise ValueError(msg)
         return named_classes(self.classes)
 
-    def _fit_each(
+    def fit_each(
         self,
         classes: dict[str, int],
-        fit: Callable[[VoteCalibrator, str], VoteCalibrator],
+        fit: Callable[[Calibrator, str], Calibrator],
         channels: Mapping[str, int] | None,
     ) -> Self:
+        """Fit a calibrator to each class: what all ways of fitting end in.
+
+        Parameters
+        ----------
+        classes : dict of str to int
+            Label by name.
+        fit : callable
+            Fits a new calibrator to the class of this name.
+        channels : mapping of str to int, optional
+            The channel of each class in files; its position in ``probs`` by default.
+        """
         template: Any = MHRIsotonicCalibrator() if self.calibrator is None else self.calibrator
-        if not isinstance(template, VoteCalibrator):
+        if not isinstance(template, Calibrator):
             msg = f"calibrator must be a calibrator of one foreground; got a {type(template).__name__}."
             raise TypeError(msg)
         fitted = {name: fit(clone(template), name) for name in classes}
         for name, calibrator in fitted.items():
-            seen = getattr(calibrator, "_seen", None)
-            marked = calibrator.reachable_[1] > 0 if seen is None else seen.pooled.votes.any()
-            if not marked:
+            if not calibrator.n_marked_:
                 msg = f"No rater marked class {name!r} anywhere; its map says next to nothing but 0."
                 warn_caller(msg, UserWarning)
-        return self._take(fitted, classes, channels)
+        return self.hold(fitted, classes, channels)
 
-    def _take(
-        self, fitted: dict[str, VoteCalibrator], classes: dict[str, int], channels: Mapping[str, int] | None
-    ) -> Self:
+    def hold(self, fitted: dict[str, Calibrator], classes: dict[str, int], channels: Mapping[str, int] | None) -> Self:
         """Hold fitted calibrators: what fitting and loading end in."""
         first = next(iter(fitted.values()))
         self.classes_ = classes
@@ -427,7 +439,22 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
 
     def save(self, path: str | Path) -> None:
         """Write all maps and where they come from to one JSON file; ``mrcalib.load`` reads it."""
-        VoteCalibrator.save(self, path)
+        write_json(self.to_dict(), path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fitted calibrators as JSON values, which ``mrcalib.load`` reads from a file."""
+        check_is_fitted(self, "calibrators_")
+        return {
+            "schema": SCHEMA,
+            "classes_schema": CLASSES_SCHEMA,
+            "mrcalib_version": __version__,
+            "calibrator": type(self).__name__,
+            "classes": [
+                {"name": name, "label": label, "channel": self.channels_[name]} | self.calibrators_[name].to_dict()
+                for name, label in self.classes_.items()
+            ],
+            "parameters": self.provenance_["parameters"],
+        }
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

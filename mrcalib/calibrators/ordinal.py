@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.calibrators._count_base import (
+from mrcalib.calibrators._data import CalibrationData
+from mrcalib.calibrators._registry import register_calibrator
+from mrcalib.calibrators.counts import (
     CountCalibrator,
     FloatArray,
     check_n_raters,
     counts_by_bin,
     refuse_rater_weight,
 )
-from mrcalib.calibrators._isotonic import isotonic, map_of_blocks
-from mrcalib.calibrators._source import Source
+from mrcalib.calibrators.isotonic import isotonic, map_of_blocks
 from mrcalib.exceptions import warn_caller
 from mrcalib.inputs import check_choice
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
@@ -30,6 +31,7 @@ UNSETTLED = 1e-3
 POSSIBLE = 1e-12  # a count that has become impossible in a bin could never come back
 
 
+@register_calibrator("ordinal")
 class OrdinalCalibrator(CountCalibrator):
     """The probability that 0, 1, ..., K raters mark a voxel, by one isotonic regression to each "at least k votes".
 
@@ -114,11 +116,12 @@ class OrdinalCalibrator(CountCalibrator):
         self.keep_zero = keep_zero
         self.case_weight = case_weight
 
-    def _fit_map(self, source: Source, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+    def fit_map(self, data: CalibrationData, rater_weight: FloatArray | None) -> PiecewiseLinearMap:
+        """The read-out of the fitted levels; parameters as for ``Calibrator.fit_map``."""
         check_choice("readout", self.readout, ("expected", "majority"))
         check_choice("tie", self.tie, ("foreground", "background"))
         refuse_rater_weight(rater_weight, self.raters_)
-        prob, counts = counts_by_bin(source)
+        prob, counts = counts_by_bin(data)
         n = int(counts.answers.max()) if self.n_raters is None else check_n_raters(self.n_raters)
         reached, self.n_iter_ = fit_levels(counts, prob.size, n)
         self.levels_ = tuple(map_of_blocks(prob, level, keep_zero=self.keep_zero) for level in reached)
@@ -148,10 +151,12 @@ class OrdinalCalibrator(CountCalibrator):
         dist[np.isnan(levels[0])] = np.nan
         return np.asarray(thinned(dist, n_raters), dtype=dist.dtype)
 
-    def _state(self) -> dict[str, Any]:
+    def learned(self) -> dict[str, Any]:
+        """The maps of the levels, as JSON values."""
         return {"levels": [level.to_dict() for level in self.levels_], "n_iter": self.n_iter_}
 
-    def _set_state(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back the maps of the levels; ValueError if they are damaged."""
         levels = tuple(map_from_dict(values) for values in state["levels"])
         if not levels or not all(isinstance(level, PiecewiseLinearMap) for level in levels):
             msg = "levels must be piecewise linear maps, at least one"

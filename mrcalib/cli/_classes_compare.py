@@ -18,7 +18,7 @@ from mrcalib.cli._tables import decimals, number, table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.cli.compare import Comparison
     from mrcalib.cohort import Cohort
     from mrcalib.io import Case, ImageClass
@@ -90,7 +90,7 @@ def _save_calibrators(
     for method in methods:
         fitted = {one.name: done[one.name].study.calibrators[method] for one in classes}
         together = OneVsRestCalibrator(clone(fitted[classes[0].name]), labels)
-        together._take(fitted, labels, {one.name: one.position for one in classes})
+        together.hold(fitted, labels, {one.name: one.position for one in classes})
         together.save(args.out / "calibrators" / f"{file_name(method)}.json")
     return [file_name(method) for method in methods]
 
@@ -142,7 +142,7 @@ def _score_together(
 
 def _fitted_by_case(
     cohorts: Mapping[str, Cohort], done: Comparison, args: argparse.Namespace
-) -> dict[str, dict[str, dict[str, VoteCalibrator]]]:
+) -> dict[str, dict[str, dict[str, Calibrator]]]:
     """For each case, method and class what was fitted without the case's fold (with it where there are no folds)."""
     import numpy as np
     from sklearn.base import clone
@@ -152,18 +152,17 @@ def _fitted_by_case(
     first = next(iter(cohorts.values()))
     everyone = np.arange(len(first))
     folds = [everyone] if args.cv is None else splits(first.groups, args.cv, args.seed)
-    found: dict[str, dict[str, dict[str, VoteCalibrator]]] = {}
+    found: dict[str, dict[str, dict[str, Calibrator]]] = {}
     for number_done, fold in enumerate(folds, start=1):
         train = np.ones(len(first))
         if args.cv is not None:
             train[fold] = 0.0
-        by_method: dict[str, dict[str, VoteCalibrator]] = {}
+        by_method: dict[str, dict[str, Calibrator]] = {}
         for method in done.study.methods:
             by_method[method] = {}
             for name, cohort in cohorts.items():
                 one = clone(done.study.calibrators[method])
-                one.fit_tally(cohort, case_weight=train * one._weights_of_cases(cohort))
-                one._forget()  # the sums, which are large
+                one.fit_tally(cohort, case_weight=train * one.weights_of_cases(cohort))
                 by_method[method][name] = one
         found |= {first.ids[i]: by_method for i in fold}
         args.console.step(number_done, len(folds), "folds fitted for all classes")

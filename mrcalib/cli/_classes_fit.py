@@ -16,7 +16,7 @@ from mrcalib.cli._tables import table
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mrcalib.calibrators import OneVsRestCalibrator, VoteCalibrator
+    from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
     from mrcalib.io import Case
 
 __all__ = ["run_classes"]
@@ -24,8 +24,8 @@ __all__ = ["run_classes"]
 
 def run_classes(
     args: argparse.Namespace,
-    unfitted: Callable[[Sequence[str]], VoteCalibrator],
-    summary: Callable[[VoteCalibrator, int], dict[str, Any]],
+    unfitted: Callable[[Sequence[str]], Calibrator],
+    summary: Callable[[Calibrator, int], dict[str, Any]],
 ) -> int:
     """Fit each class against the rest, save all in one file, and print the maps side by side."""
     check_class_options(args)
@@ -48,23 +48,23 @@ def run_classes(
 
 
 def _fit(
-    method: VoteCalibrator, cases: Sequence[Case], args: argparse.Namespace
+    method: Calibrator, cases: Sequence[Case], args: argparse.Namespace
 ) -> tuple[OneVsRestCalibrator, dict[str, Exception]]:
     from mrcalib.calibrators import OneVsRestCalibrator
 
     classes = classes_of(args)
     for one in classes:
         args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
-    cohorts, failures = tally_classes(cases, args, classes, checkpoints=args.tallies, grid=method._grid())
+    cohorts, failures = tally_classes(cases, args, classes, checkpoints=args.tallies, grid=method.needs.grid)
     good = [case for case in cases if case.id not in failures]
     options = {one.name: load_options_of(for_class(args, one)) for one in classes}
     labels = {one.name: one.label for one in classes}
 
-    def fitted(calibrator: VoteCalibrator, name: str) -> VoteCalibrator:
-        return calibrator._fit_tallied(good, cohorts[name], options=options[name])
+    def fitted(calibrator: Calibrator, name: str) -> Calibrator:
+        return calibrator.fit_tally(cohorts[name], cases=good, options=options[name])
 
     together = OneVsRestCalibrator(method, labels)
-    return together._fit_each(labels, fitted, {one.name: one.position for one in classes}), failures
+    return together.fit_each(labels, fitted, {one.name: one.position for one in classes}), failures
 
 
 def _report(

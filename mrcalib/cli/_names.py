@@ -9,15 +9,15 @@ METHODS = (
     "single-rater",
     "hard-label",
     "MHR",
-    "MHR, cases equal",
-    "case-adaptive",
-    "TwinTrack (250 bins)",
+    "MHR-equal",
+    "TwinTrack",
+    "histogram",
     "temperature",
     "Platt",
     "beta",
-    "histogram (15 bins)",
+    "case-adaptive",
 )
-PAPER_METHODS = ("single-rater (250 bins)", "hard-label (250 bins)")
+PAPER_METHODS = ("single-rater-250", "hard-label-250")
 METRICS = (
     "mr_ece",
     "mean_rater_ece",

@@ -21,7 +21,7 @@ from mrcalib.cli._options import add_common, add_compression, add_jobs, command,
 from mrcalib.cli._reading import tell_differences
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.cli._options import Subparsers
     from mrcalib.io import Case
 
@@ -253,7 +253,7 @@ def _suffix_like(case: Case) -> str:
     return suffix if bare else ".nii.gz"
 
 
-def _make(job: _Job, calibrator: VoteCalibrator, digest: str, args: argparse.Namespace) -> str:
+def _make(job: _Job, calibrator: Calibrator, digest: str, args: argparse.Namespace) -> str:
     """Write one map, unless it is there and made of the same; what became of it."""
     from mrcalib.scale import apply_case
 

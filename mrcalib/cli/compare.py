@@ -165,7 +165,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=name_of("method", METHODS + PAPER_METHODS),
         metavar="METHOD",
         help="with --protocol: methods significantly worse than this one are marked in its tables (default: "
-        "TwinTrack (250 bins), else MHR, else the first)",
+        "TwinTrack, else MHR, else the first)",
     )
     study.add_argument(
         "--resamples",

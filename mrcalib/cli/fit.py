@@ -22,7 +22,7 @@ from mrcalib.cli._scheduler import with_workers
 from mrcalib.cli._tables import table
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.cli._options import Subparsers
     from mrcalib.io import Case
     from mrcalib.roi import RoiRecall
@@ -41,7 +41,7 @@ _EXAMPLES = """\
   # several organs of one multi-class segmenter: all channels in each probability file, all labels in each mask
   mrcalib fit --manifest organs.csv --classes pancreas=1,kidney=2,liver=3 -o organs.json
 """
-BEST, PLAIN = "case-adaptive", "MHR, cases equal"
+BEST, PLAIN = "case-adaptive", "MHR-equal"
 _AT = (0.0, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)
 
 
@@ -85,7 +85,7 @@ def add_parser(subparsers: Subparsers) -> None:
     method.add_argument(
         "--case-weight",
         choices=("voxels", "equal"),
-        help="how cases count: by their voxels, or equally (default: the method's own, voxels but for 'MHR, cases equal' "
+        help="how cases count: by their voxels, or equally (default: the method's own, voxels but for 'MHR-equal' "
         "and 'case-adaptive')",
     )
     add_invalid(method)
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     return BAD_DATA if failures else OK
 
 
-def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> VoteCalibrator:
+def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> Calibrator:
     """The method with the options that were given; UsageError for one that it does not have."""
     from mrcalib.study import default_methods
 
@@ -170,16 +170,16 @@ def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> VoteCalibrator
 
 
 def _fit(
-    calibrator: VoteCalibrator, cases: list[Case], args: argparse.Namespace, recalls: dict[str, RoiRecall]
-) -> tuple[VoteCalibrator, dict[str, Exception]]:
-    cohort, failures = tally(cases, args, checkpoints=args.tallies, grid=calibrator._grid(), recalls=recalls)
-    if calibrator._rereads():
+    calibrator: Calibrator, cases: list[Case], args: argparse.Namespace, recalls: dict[str, RoiRecall]
+) -> tuple[Calibrator, dict[str, Exception]]:
+    cohort, failures = tally(cases, args, checkpoints=args.tallies, grid=calibrator.needs.grid, recalls=recalls)
+    if calibrator.needs.second_pass:
         args.console.note("reading the voxels again for this binning")
     good = [case for case in cases if case.id not in failures]
-    return calibrator._fit_tallied(good, cohort, options=load_options_of(args)), failures
+    return calibrator.fit_tally(cohort, cases=good, options=load_options_of(args)), failures
 
 
-def _summary(calibrator: VoteCalibrator, method: str, n_cases: int) -> dict[str, Any]:
+def _summary(calibrator: Calibrator, method: str, n_cases: int) -> dict[str, Any]:
     import numpy as np
 
     return {
@@ -189,16 +189,12 @@ def _summary(calibrator: VoteCalibrator, method: str, n_cases: int) -> dict[str,
         "raters": calibrator.raters_,
         "n_voxels": calibrator.n_voxels_,
         "reachable": calibrator.reachable_,
-        "coefficients": {
-            name.rstrip("_"): value
-            for name, value in vars(calibrator).items()
-            if name.endswith("_") and isinstance(value, float) and name != "n_voxels_"
-        },
+        "coefficients": calibrator.coefficients_,
         "map": [{"p": p, "calibrated": float(q)} for p, q in zip(_AT, calibrator.map_(np.array(_AT)), strict=True)],
     }
 
 
-def _report(calibrator: VoteCalibrator, args: argparse.Namespace, n_cases: int) -> None:
+def _report(calibrator: Calibrator, args: argparse.Namespace, n_cases: int) -> None:
     console: Console = args.console
     told = _summary(calibrator, args.method, n_cases)
     parameters = ", ".join(f"{name}={value}" for name, value in told["parameters"].items())
@@ -208,14 +204,14 @@ def _report(calibrator: VoteCalibrator, args: argparse.Namespace, n_cases: int) 
         meaning = ", above 1: the segmenter was overconfident" if name == "temperature" and value > 1 else ""
         console.show(f"{name} {value:.4g}{meaning}")
     low, high = told["reachable"]
-    whose = "of a case of median volume; each case has its own map, " if calibrator._tells_cases_apart() else ""
+    whose = "of a case of median volume; each case has its own map, " if calibrator.needs.cases else ""
     console.show(f"calibrated probabilities {whose}lie between {low:.3g} and {high:.6g}\n")
     console.show(table(["p", "calibrated"], [[f"{row['p']:g}", f"{row['calibrated']:.6f}"] for row in told["map"]]))
     console.show(f"\nWritten to {args.output}{f' and {args.figure}' if args.figure else ''}. To use it:")
     console.show(f"  mrcalib apply {args.output} new/*.nii.gz -o calibrated")
 
 
-def _draw(calibrator: VoteCalibrator, args: argparse.Namespace) -> None:
+def _draw(calibrator: Calibrator, args: argparse.Namespace) -> None:
     from mrcalib._files import atomic_write
     from mrcalib.plots import CalibrationMapDisplay
 

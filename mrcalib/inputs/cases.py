@@ -47,7 +47,7 @@ class InputCase:
     voxel_volume: float | None = None
 
     def raters_of(self, names: Sequence[str]) -> list[Any]:
-        """The masks of these raters, None where this case does not have one of them."""
+        """The masks of the raters of these names, None where this case does not have one of them."""
         masks = self.raters if isinstance(self.raters, list) else [self.raters]
         known = dict(zip(self.rater_names, masks, strict=True))
         return [known.get(name) for name in names]
@@ -179,8 +179,8 @@ def _is_case(item: object) -> bool:
 
 
 def _is_pair(item: object) -> bool:
-    """Whether this is a pair (probs, raters) of arrays."""
-    return isinstance(item, tuple) and len(item) == 2 and is_array(item[0])
+    """Whether this is a pair (probs, raters), such as data loaders give."""
+    return isinstance(item, tuple | list) and len(item) == 2 and is_array(item[0])
 
 
 def _of_case(case: Any, group: str | None) -> InputCase:

@@ -14,7 +14,7 @@ from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_ax
 from mrcalib.plots._display import GREY, Display, Scale, color_of, draw_caption, new_figure
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
 
 __all__ = ["CalibrationMapDisplay"]
 
@@ -75,12 +75,12 @@ class CalibrationMapDisplay(Display):
         self.caption = caption
 
     @classmethod
-    def from_calibrators(cls, calibrators: Mapping[str, VoteCalibrator], *, caption: str | None = None) -> Self:
+    def from_calibrators(cls, calibrators: Mapping[str, Calibrator], *, caption: str | None = None) -> Self:
         """The maps of fitted calibrators, by name; a ``HardLabelCalibrator`` brings each rater's own map.
 
         Parameters
         ----------
-        calibrators : mapping of str to VoteCalibrator
+        calibrators : mapping of str to Calibrator
             Fitted, by the names that the legend gives.
         caption : str, optional
             By default what the maps were fitted to, if that is the same for all.
@@ -196,7 +196,7 @@ def _sampled(function: Callable[[FloatArray], FloatArray]) -> Curve:
     return x, np.asarray(function(x), dtype=np.float64)
 
 
-def _fitted_to(calibrator: VoteCalibrator) -> str:
+def _fitted_to(calibrator: Calibrator) -> str:
     about = getattr(calibrator, "provenance_", {})
     n_cases = len(about.get("cases", ()))
     cases = f"{n_cases} case{'' if n_cases == 1 else 's'}, " if n_cases else ""

@@ -14,7 +14,7 @@ from mrcalib._files import atomic_write, file_stem
 from mrcalib._version import __version__
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.io import Case, LoadOptions
     from mrcalib.protocols import Protocol
 
@@ -44,10 +44,10 @@ def hash_of_inputs(
     return _digest(json.dumps(made_of))
 
 
-def hash_of_map(calibrator: VoteCalibrator) -> str:
+def hash_of_map(calibrator: Calibrator) -> str:
     """The map that a calibrator applies: its own numbers, and whether exact zeros stay."""
     return _digest(
-        json.dumps([calibrator.map_.to_dict(), calibrator._state(), bool(getattr(calibrator, "keep_zero", False))])
+        json.dumps([calibrator.map_.to_dict(), calibrator.learned(), bool(getattr(calibrator, "keep_zero", False))])
     )
 
 

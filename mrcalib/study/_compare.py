@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mrcalib.calibrators import CountCalibrator, VoteCalibrator
+from mrcalib.calibrators import Calibrator, CountCalibrator
 from mrcalib.cohort import Cohort
 from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions
@@ -34,7 +34,7 @@ __all__ = ["compare"]
 
 def compare(
     cases_or_cohort: Cohort | Iterable[Case],
-    methods: Mapping[str, VoteCalibrator] | Sequence[str] | None = None,
+    methods: Mapping[str, Calibrator] | Sequence[str] | None = None,
     metrics: Sequence[Metric | str] | None = None,
     *,
     cv: Any = "leave-one-group-out",
@@ -257,10 +257,10 @@ def compare(
     )
 
 
-Fold = tuple[int, NDArray[np.intp], dict[str, VoteCalibrator]]
+Fold = tuple[int, NDArray[np.intp], dict[str, Calibrator]]
 
 
-def _calibrated(estimator: VoteCalibrator, rows: Responses) -> Responses:
+def _calibrated(estimator: Calibrator, rows: Responses) -> Responses:
     """A case's rows at calibrated probabilities, with the distribution of votes where the method predicts one."""
     if isinstance(estimator, CountCalibrator):
         return estimator.calibrate_rows(rows)
@@ -349,7 +349,7 @@ def _scored_tallies(
     n_folds: int,
     progress: Callable[[int, int], None] | None,
     keep: bool,
-) -> tuple[dict[tuple[str, str], NDArray[np.float64]], Metric, list[dict[str, VoteCalibrator]]]:
+) -> tuple[dict[tuple[str, str], NDArray[np.float64]], Metric, list[dict[str, Calibrator]]]:
     """Sums of all metrics at the probabilities of each fold's maps; and each case's maps, if they are kept."""
     curve = mean_rater_ece.with_options(strategy="logit")
     summed = {metric.name: metric for metric in (curve, *metrics)}
@@ -360,7 +360,7 @@ def _scored_tallies(
         for method in methods
         for name, size in n_statistics.items()
     }
-    held_out: list[dict[str, VoteCalibrator]] = [{} for _ in cohort] if keep else []
+    held_out: list[dict[str, Calibrator]] = [{} for _ in cohort] if keep else []
     for number, fold, estimators in by_fold:
         for case in fold:
             rows = cohort.responses(case)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from mrcalib.calibrators import CaseAdaptiveCalibrator, VoteCalibrator
-from mrcalib.calibrators._case_sums import CaseSums
-from mrcalib.calibrators._source import Source
+from mrcalib.calibrators import Calibrator, CaseSums, Needs, data_of_cohort
 from mrcalib.cohort import Cohort
 from mrcalib.exceptions import SaturationWarning
-from mrcalib.responses import PooledResponses
 
 __all__ = ["fitted_by_fold", "pass_on"]
 
@@ -25,12 +21,12 @@ BATCH = 32  # folds whose sums are held at a time
 
 def fitted_by_fold(
     cohort: Cohort,
-    methods: Mapping[str, VoteCalibrator],
+    methods: Mapping[str, Calibrator],
     folds: Sequence[NDArray[np.intp]],
     *,
     in_sample: bool,
     keep: bool = True,
-) -> Iterable[tuple[int, NDArray[np.intp], dict[str, VoteCalibrator]]]:
+) -> Iterable[tuple[int, NDArray[np.intp], dict[str, Calibrator]]]:
     """Each fold's number and test cases, with every method fitted to the sums of the other cases.
 
     Maps that are not kept have no provenance, whose hash of the sums takes as long as many a fit.
@@ -39,47 +35,38 @@ def fitted_by_fold(
     if not in_sample:
         for row, fold in zip(train, folds, strict=True):
             row[fold] = 0.0
-    grid, zeros = cohort.grid, cohort.n_zeros
-    if any(method._tells_cases_apart() for method in methods.values()):
-        cases = CaseSums.of_cohort(cohort, np.ones(len(cohort)))
-    weights = {name: method._weights_of_cases(cohort) for name, method in methods.items()}
-    rules = {name: _rule(name, method) for name, method in methods.items()}
+    case_sums = CaseSums.of_cohort(cohort) if any(method.needs.cases for method in methods.values()) else None
+    method_weights = {name: method.weights_of_cases(cohort) for name, method in methods.items()}
+    by_weight: dict[bytes, dict[str, Calibrator]] = {}  # methods that weigh cases alike share the sums of their cases
+    for name, method in methods.items():
+        by_weight.setdefault(method_weights[name].tobytes(), {})[name] = method
     templates = {name: clone(method) for name, method in methods.items()}
-    marked = {rules[name] for name, method in methods.items() if method._tells_marked_apart()}
     for start in range(0, len(folds), BATCH):
         batch = folds[start : start + BATCH]
-        estimators: list[dict[str, VoteCalibrator]] = [{} for _ in batch]
-        pooled_by_rule: dict[tuple[str, str, bool], list[PooledResponses]] = {}
-        for name, method in methods.items():
-            rule = rules[name]
-            if rule not in pooled_by_rule:
-                counts_of_cases = train[start : start + BATCH] * weights[name]
-                pooled_by_rule[rule] = cohort.pooled_many(counts_of_cases, marked=rule in marked)
-            for i, pooled in enumerate(pooled_by_rule[rule]):
-                n_voxels, n_zeros = (float(train[start + i] @ counts) for counts in (cohort.n_voxels, zeros))
-                source = Source(grid, pooled, n_voxels, n_zeros=n_zeros)
-                if method._tells_cases_apart():
-                    source = replace(source, by_case=cases.weighted(train[start + i] * weights[name]))
-                if method._counts_votes():
-                    source = replace(source, counts=cohort.vote_counts(train[start + i] * weights[name]))
-                estimators[i][name] = _fitted(copy(templates[name]), source, cohort.raters, keep=keep)
+        included = train[start : start + BATCH]
+        estimators: list[dict[str, Calibrator]] = [{} for _ in batch]
+        for together in by_weight.values():
+            needs = _needs_of_all([method.needs for method in together.values()])
+            weights = included * method_weights[next(iter(together))]
+            for fitted, data in zip(
+                estimators,
+                data_of_cohort(cohort, weights, needs, included=included, case_sums=case_sums),
+                strict=True,
+            ):
+                for name in together:
+                    fitted[name] = copy(templates[name]).fit_data(data, cohort.raters, provenance=keep)
         for i, fold in enumerate(batch):
             yield start + i + 1, fold, estimators[i]
 
 
-def _rule(name: str, method: VoteCalibrator) -> tuple[str, str, bool]:
-    """What the weights of the cases depend on: methods of one rule share their sums."""
-    kind = ("rule", method.case_weight) if isinstance(method.case_weight, str) else ("of", name)
-    return (*kind, method._keeps_zero())
-
-
-def _fitted(method: VoteCalibrator, source: Source, raters: tuple[str, ...], *, keep: bool) -> VoteCalibrator:
-    if keep or type(method).fit_source not in (VoteCalibrator.fit_source, CaseAdaptiveCalibrator.fit_source):
-        method.fit_source(source, raters)
-        method._forget()  # a study may keep the maps, and needs no sums with them
-    else:
-        method._fit_sums(source, raters)
-    return method
+def _needs_of_all(needs: Sequence[Needs]) -> Needs:
+    """What several methods need to know together, on the grid of the tallies."""
+    return Needs(
+        needs[0].grid,
+        cases=any(one.cases for one in needs),
+        votes=any(one.votes for one in needs),
+        marked=any(one.marked for one in needs),
+    )
 
 
 def pass_on(caught: Sequence[warnings.WarningMessage], stacklevel: int) -> None:

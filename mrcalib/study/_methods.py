@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from mrcalib.calibrators import (
-    BetaCalibrator,
-    CaseAdaptiveCalibrator,
-    HardLabelCalibrator,
-    HistogramBinningCalibrator,
-    IdentityCalibrator,
-    MHRIsotonicCalibrator,
-    PlattCalibrator,
-    SingleRaterCalibrator,
-    TemperatureScalingCalibrator,
-    VoteCalibrator,
-)
-from mrcalib.inputs import check_choice
+from mrcalib.calibrators import CALIBRATORS, Calibrator, Method
 
 __all__ = ["chosen_methods", "default_methods", "paper_methods"]
 
 
-def default_methods(*, keep_zero: bool = False) -> dict[str, VoteCalibrator]:
+def default_methods(*, keep_zero: bool = False) -> dict[str, Calibrator]:
     """The methods that ``compare`` puts side by side, by the names that its tables use.
+
+    They are those that were registered with ``compared=True``; "none", the baseline, comes first.
 
     Parameters
     ----------
@@ -31,33 +21,13 @@ def default_methods(*, keep_zero: bool = False) -> dict[str, VoteCalibrator]:
 
     Examples
     --------
-    >>> list(default_methods())[:4]
-    ['none', 'single-rater', 'hard-label', 'MHR']
+    >>> list(default_methods())[:6]
+    ['none', 'single-rater', 'hard-label', 'MHR', 'MHR-equal', 'TwinTrack']
     """
-    methods = {
-        "none": IdentityCalibrator(),
-        "single-rater": SingleRaterCalibrator(),
-        "hard-label": HardLabelCalibrator(),
-        "MHR": MHRIsotonicCalibrator(),
-        "MHR, cases equal": MHRIsotonicCalibrator(case_weight="equal"),
-        "case-adaptive": CaseAdaptiveCalibrator(),
-        "TwinTrack (250 bins)": MHRIsotonicCalibrator("equal-mass", 250),
-        "temperature": TemperatureScalingCalibrator(),
-        "Platt": PlattCalibrator(),
-        "beta": BetaCalibrator(),
-        "histogram (15 bins)": HistogramBinningCalibrator(),
-    }
-    return _keeping_zero(methods) if keep_zero else methods
+    return _registered(lambda method: method.compared, keep_zero=keep_zero)
 
 
-def _keeping_zero(methods: dict[str, VoteCalibrator]) -> dict[str, VoteCalibrator]:
-    for method in methods.values():
-        if "keep_zero" in method.get_params():
-            method.set_params(keep_zero=True)
-    return methods
-
-
-def paper_methods(*, keep_zero: bool = False) -> dict[str, VoteCalibrator]:
+def paper_methods(*, keep_zero: bool = False) -> dict[str, Calibrator]:
     """The four rows of TwinTrack's tables: isotonic regression in 250 bins of equal mass, to each of three targets.
 
     ``default_methods`` has the same targets on the grid under shorter names, which do not saturate (METHODS section 5
@@ -76,38 +46,52 @@ def paper_methods(*, keep_zero: bool = False) -> dict[str, VoteCalibrator]:
     Examples
     --------
     >>> list(paper_methods())
-    ['none', 'single-rater (250 bins)', 'hard-label (250 bins)', 'TwinTrack (250 bins)']
+    ['none', 'single-rater-250', 'hard-label-250', 'TwinTrack']
     """
-    methods = {
-        "none": IdentityCalibrator(),
-        "single-rater (250 bins)": SingleRaterCalibrator(0, "equal-mass", 250),
-        "hard-label (250 bins)": HardLabelCalibrator("equal-mass", 250),
-        "TwinTrack (250 bins)": MHRIsotonicCalibrator("equal-mass", 250),
-    }
-    return _keeping_zero(methods) if keep_zero else methods
+    return _registered(lambda method: method.paper, keep_zero=keep_zero)
+
+
+def _registered(which: Callable[[Method], bool], *, keep_zero: bool) -> dict[str, Calibrator]:
+    """New calibrators of the registered methods that are asked for, the baseline first."""
+    chosen = {name: _made(method, keep_zero=keep_zero) for name, method in CALIBRATORS.items() if which(method)}
+    return {name: chosen[name] for name in sorted(chosen, key=lambda name: name != "none")}
+
+
+def _made(method: Method, *, keep_zero: bool) -> Calibrator:
+    calibrator = method.make()
+    if keep_zero and "keep_zero" in calibrator.get_params(deep=False):
+        calibrator.set_params(keep_zero=True)
+    return calibrator
 
 
 def chosen_methods(
-    methods: Mapping[str, VoteCalibrator] | Sequence[str] | None, *, paper: bool = False, keep_zero: bool = False
-) -> dict[str, VoteCalibrator]:
-    """The methods that were asked for; without any the default ones, or the paper's and MHR on the grid."""
-    known = default_methods(keep_zero=keep_zero) | paper_methods(keep_zero=keep_zero)
+    methods: Mapping[str, Calibrator] | Sequence[str] | str | None, *, paper: bool = False, keep_zero: bool = False
+) -> dict[str, Calibrator]:
+    """The methods that were asked for, under their registered names; without any the default ones, or the paper's and MHR.
+
+    Raises
+    ------
+    ValueError
+        If there is no method, or one of the names is not known.
+    TypeError
+        If one of them is no calibrator.
+    """
     if methods is None:
         methods = [*paper_methods(), "MHR"] if paper else [*default_methods()]
     if isinstance(methods, Mapping):
         chosen = dict(methods)
-        wrong = [name for name, method in methods.items() if not hasattr(method, "fit_source")]
+        wrong = [name for name, method in methods.items() if not isinstance(method, Calibrator)]
         if wrong:
             msg = f"methods must be calibrators by name; {wrong[0]!r} is a {type(chosen[wrong[0]]).__name__}."
             raise TypeError(msg)
     else:
-        for name in methods:
-            check_choice("method", name, tuple(known))
-        chosen = {name: known[name] for name in methods}
+        listed = [methods] if isinstance(methods, str) else methods
+        names = dict.fromkeys(CALIBRATORS.canonical(name) for name in listed)
+        chosen = {name: _made(CALIBRATORS.get(name), keep_zero=keep_zero) for name in names}
     if not chosen:
         msg = "There is no method to compare."
         raise ValueError(msg)
-    exact = [name for name, method in chosen.items() if method._needs_voxels()]
+    exact = [name for name, method in chosen.items() if method.needs.voxels]
     if exact:
         msg = f"Method {exact[0]!r} cannot be compared: binning='exact' needs the voxels, and a comparison has tallies."
         raise ValueError(msg)

@@ -19,14 +19,14 @@ from mrcalib.scale._tasks import each_on_cluster
 from mrcalib.study._checkpoints import CaseScores, hash_of_inputs, hash_of_map, read_scores, write_scores
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.io import Case, LoadedCase, LoadOptions
     from mrcalib.protocols import Protocol
 
 __all__ = ["Dispute", "Rules", "calibrated_inside", "disputes_of", "measures_of", "score_cases", "statistics_of"]
 
 FloatArray = NDArray[np.float64]
-Maps = Mapping[str, "VoteCalibrator"]
+Maps = Mapping[str, "Calibrator"]
 Scores = Mapping[str, Mapping[str, CaseScores]]
 
 
@@ -73,7 +73,7 @@ def score_cases(
     ----------
     cases : sequence of Case
         With different ids.
-    held_out : mapping of str to mapping of str to VoteCalibrator
+    held_out : mapping of str to mapping of str to Calibrator
         The maps of each case by method, fitted without its group.
     rules : Rules
         The protocol, and how files are read for it.
@@ -155,7 +155,7 @@ def _score_or_read(case: Case, maps: Maps, rules: Rules, checkpoints: Path | Non
     return {method: known[key] for method, key in keys.items()}, "scored" if missing else "unchanged"
 
 
-def calibrated_inside(calibrator: VoteCalibrator, loaded: LoadedCase) -> NDArray[Any]:
+def calibrated_inside(calibrator: Calibrator, loaded: LoadedCase) -> NDArray[Any]:
     """Calibrated probabilities of a case, from the voxels that it was tallied from; 0 outside its region of interest."""
     if loaded.roi is None:
         return loaded.calibrated_by(calibrator.transform)
@@ -165,7 +165,7 @@ def calibrated_inside(calibrator: VoteCalibrator, loaded: LoadedCase) -> NDArray
     return calibrated
 
 
-def _score(loaded: LoadedCase, calibrator: VoteCalibrator, rules: Rules) -> CaseScores:
+def _score(loaded: LoadedCase, calibrator: Calibrator, rules: Rules) -> CaseScores:
     """Scores of the whole image, which is what a challenge asks for."""
     calibrated = calibrated_inside(calibrator, loaded)
     where: dict[str, Any] = {"spacing": loaded.spacing if loaded.voxel_volume_ml is not None else None}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.calibrators import VoteCalibrator
+from mrcalib.calibrators import Calibrator
 from mrcalib.inputs import check_choice
 from mrcalib.metrics import METRICS, Metric
 from mrcalib.registry import normalized
@@ -49,7 +49,7 @@ class Study:
     metrics : tuple of Metric
     ids, groups : tuple of str
         Of the cases.
-    calibrators : dict of str to VoteCalibrator
+    calibrators : dict of str to Calibrator
         Each method fitted to all cases: what to save and apply.
     statistics : dict of (method, metric name) to ndarray of shape (n_cases, k)
         Sums over each case's voxels, at the probabilities of the map fitted without the case's fold.
@@ -72,7 +72,7 @@ class Study:
         Of a protocol: the ordinary metrics of the same methods and cases, with the curves of reliability diagrams.
     disputes : tuple of Dispute
         Case, method, measure and sentence wherever the program's and the sound value differ enough to matter.
-    held_out : mapping of str to mapping of str to VoteCalibrator
+    held_out : mapping of str to mapping of str to Calibrator
         Of a protocol: each case's maps by method, fitted without its group; to be applied, not to be fitted further.
     """
 
@@ -80,7 +80,7 @@ class Study:
     metrics: tuple[Metric, ...]
     ids: tuple[str, ...]
     groups: tuple[str, ...]
-    calibrators: dict[str, VoteCalibrator]
+    calibrators: dict[str, Calibrator]
     statistics: dict[tuple[str, str], FloatArray]
     n_resamples: int
     level: float
@@ -93,7 +93,7 @@ class Study:
     sound: Study | None = None
     tallied: Study | None = None
     disputes: tuple[Dispute, ...] = ()
-    held_out: Mapping[str, Mapping[str, VoteCalibrator]] = field(default_factory=dict, repr=False)
+    held_out: Mapping[str, Mapping[str, Calibrator]] = field(default_factory=dict, repr=False)
     _resampled: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False)
 
     # Values -----------------------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Study:
 
     def reference(self) -> str:
         """The method that paper tables measure degradation against: TwinTrack's, else "MHR", else the first one."""
-        return next((name for name in ("TwinTrack (250 bins)", "MHR") if name in self.methods), self.methods[0])
+        return next((name for name in ("TwinTrack", "MHR") if name in self.methods), self.methods[0])
 
     def paper_table(self, *, intervals: bool = False, reference: str | None = None) -> pd.DataFrame:
         """TwinTrack's Table 1, or 2 with intervals [1]_: methods by metrics, bootstrap means over cases.

@@ -62,7 +62,7 @@ def test_the_smallest_preset_writes_every_table_and_picture(lidc, out):
 def test_the_benchmark_s_isotonic_map_is_the_library_s(lidc, world):
     _, remedies, _, _ = lidc
     everyone = np.arange(len(world.rows))
-    library = remedies.REMEDIES["MHR, cases equal"](world, everyone)
+    library = remedies.REMEDIES["MHR-equal"](world, everyone)
     curve = remedies.isotonic_of(world, everyone, world.equal)
     for i in everyone:
         assert np.abs(curve(world.rows[i].prob) - library(i)).max() < 1e-9

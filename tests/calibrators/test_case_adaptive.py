@@ -332,14 +332,16 @@ def test_what_cannot_be_fitted_is_refused(options, said):
         CaseAdaptiveCalibrator().fit(probs, masks, **options)
 
 
-def test_unknown_options_and_lost_sums_are_refused():
+def test_unknown_options_and_lost_sums_are_refused(tmp_path):
     cases = made(12)
     with pytest.raises(ValueError, match="volume must be"):
         CaseAdaptiveCalibrator(volume="large").fit(*cases[0])
     with pytest.raises(ValueError, match="n_sizes"):
         CaseAdaptiveCalibrator(0).fit(*cases[0])
+    loaded = CaseAdaptiveCalibrator().fit_tally(cohort_of(cases))
+    loaded.save(tmp_path / "loaded.json")
     with pytest.raises(ValueError, match="cannot go on"):
-        CaseAdaptiveCalibrator().fit_tally(cohort_of(cases)).partial_fit(*cases[0])
+        mrcalib.load(tmp_path / "loaded.json").partial_fit(*cases[0])
 
 
 # In a comparison ------------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def close(one, another):
 @on_tallies
 def test_fit_tally_equals_fit(voxels, calibrator):
     whole = other(calibrator).fit(voxels.probs, voxels.answers)
-    part = tally(voxels.probs, voxels.answers, grid=calibrator._grid())
+    part = tally(voxels.probs, voxels.answers, grid=calibrator.needs.grid)
     if isinstance(calibrator, MHRIsotonicCalibrator) and calibrator.binning == "equal-votes":
         assert np.abs(whole(AT) - other(calibrator).fit_tally(part)(AT)).max() < 0.02  # bins start where the grid's do
     else:
@@ -84,7 +84,7 @@ def test_fit_tally_equals_fit(voxels, calibrator):
 
 @on_tallies
 def test_partial_fit_in_pieces_equals_fit_at_once_in_any_order(voxels, calibrator):
-    whole = other(calibrator).fit_tally(tally(voxels.probs, voxels.answers, grid=calibrator._grid()))
+    whole = other(calibrator).fit_tally(tally(voxels.probs, voxels.answers, grid=calibrator.needs.grid))
     for order in ([0, 1, 2], [2, 0, 1]):
         pieces = [slice(0, 100), slice(100, 2500), slice(2500, None)]
         fitted = other(calibrator)
@@ -108,7 +108,7 @@ def test_partial_fit_goes_on_after_fit(voxels):
 
 def test_partial_fit_refuses_other_raters():
     fitted = MHRIsotonicCalibrator().partial_fit(np.array([0.2, 0.8]), np.ones((4, 2), int))
-    with pytest.raises(ValueError, match="Cannot add responses of 4 and 3 raters"):
+    with pytest.raises(ValueError, match="has seen the raters 0, 1, 2, 3; these voxels have 3 raters"):
         fitted.partial_fit(np.array([0.2, 0.8]), np.ones((3, 2), int))
 
 
@@ -194,7 +194,7 @@ def test_equal_cases_weigh_the_same_by_every_way(voxels, calibrator):
     expected = other(calibrator).fit(voxels.probs, masks, sample_weight=weight)
     equal = other(calibrator).set_params(case_weight="equal")
     cases = [Case(str(i), voxels.probs[b], list(masks[:, b])) for i, b in enumerate(bounds)]
-    cohort = Cohort([tally(voxels.probs[b], masks[:, b], grid=calibrator._grid()) for b in bounds])
+    cohort = Cohort([tally(voxels.probs[b], masks[:, b], grid=calibrator.needs.grid) for b in bounds])
     tolerance = 0.05 if getattr(calibrator, "binning", "") == "equal-votes" else 1e-9
     for fitted in (
         other(equal).fit(voxels.probs, masks, groups=groups),
@@ -297,13 +297,13 @@ def fitted_in_every_way(calibrator, probs, masks):
     """The same voxels as arrays, tally, cohort, cases, in pieces, with weights of 1, and by the study's door."""
     half = probs.size // 2
     pieces = [(probs[:half], masks[:, :half]), (probs[half:], masks[:, half:])]
-    grid = calibrator._grid()
+    grid = calibrator.needs.grid
     cohort = Cohort([tally(p, m, grid=grid) for p, m in pieces])
     cases = [Case(str(i), p, list(m)) for i, (p, m) in enumerate(pieces)]
     yield "arrays", clone(calibrator).fit(probs, masks)
     yield "weights", clone(calibrator).fit(probs, masks, sample_weight=np.ones(probs.size))
     yield "cases", clone(calibrator).fit_cases(cases)
-    if calibrator._rereads():
+    if calibrator.needs.second_pass:
         return
     yield "tally", clone(calibrator).fit_tally(cohort.tallies[0] + cohort.tallies[1])
     yield "cohort", clone(calibrator).fit_tally(cohort)

@@ -12,11 +12,10 @@ from scipy.special import expit
 
 import mrcalib._kernels.threads
 from mrcalib import Case, MHRIsotonicCalibrator, ProbabilityGrid, SingleRaterCalibrator, tally
-from mrcalib.calibrators import _source as source_module
-from mrcalib.calibrators._isotonic import cells_to_open, exact_grid, fit_isotonic
+from mrcalib.calibrators import CalibrationData, _opening
 from mrcalib.calibrators._partition import Partition, ordinals_of
 from mrcalib.calibrators._second_pass import Reader, count_pieces
-from mrcalib.calibrators._source import Source
+from mrcalib.calibrators.isotonic import cells_to_open, exact_grid, fit_isotonic
 from mrcalib.inputs import check_voxels
 
 N = 1_000_000
@@ -26,10 +25,10 @@ KINDS = ("coherent", "shuffled", "uniform", "towards 0", "towards 1", "one value
 @pytest.fixture
 def cuts(monkeypatch):
     """However few voxels are to be looked into, they are cut into pieces first."""
-    monkeypatch.setattr(source_module, "FEW", 0)
-    monkeypatch.setattr(source_module, "SHARE", 1e6)
-    monkeypatch.setattr(source_module, "SHARE_POOLED", 1e6)
-    monkeypatch.setattr(source_module, "FEWEST_PIECES", 7)
+    monkeypatch.setattr(_opening, "FEW", 0)
+    monkeypatch.setattr(_opening, "SHARE", 1e6)
+    monkeypatch.setattr(_opening, "SHARE_POOLED", 1e6)
+    monkeypatch.setattr(_opening, "FEWEST_PIECES", 7)
 
 
 @pytest.fixture
@@ -118,7 +117,7 @@ def test_equal_mass_bins_start_at_order_statistics(kind):
 def test_equal_bins_are_the_same_where_bins_are_cut_into_pieces(monkeypatch, kind, binning):
     probs, masks = study(kind, n=50_000)
     cut = MHRIsotonicCalibrator(binning).fit(probs, masks)
-    monkeypatch.setattr(source_module, "FEW", 1 << 30)
+    monkeypatch.setattr(_opening, "FEW", 1 << 30)
     whole = MHRIsotonicCalibrator(binning).fit(probs, masks)
     np.testing.assert_allclose(cut.map_.x, whole.map_.x, rtol=1e-9, atol=1e-30)
     np.testing.assert_allclose(cut.map_.y, whole.map_.y, rtol=1e-12)
@@ -222,7 +221,7 @@ def test_threads_do_not_change_the_map(request, binning):
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 0.5, 0), (2, 2, 2)])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_cases_weigh_as_they_are_told_to(monkeypatch, weights, mixed):
-    monkeypatch.setattr(source_module, "MANY", 0)
+    monkeypatch.setattr(_opening, "MANY", 0)
     parts = [study("uniform", n=4000, n_raters=2, seed=s) for s in range(3)]
     if mixed:
         parts[1] = (parts[1][0].astype(np.float64) / 3, parts[1][1])
@@ -240,10 +239,10 @@ def test_cases_weigh_as_they_are_told_to(monkeypatch, weights, mixed):
 def test_any_grid_leads_to_the_same_fit(grid, kind):
     probs, masks = study(kind, n=20_000)
     voxels = check_voxels(probs, masks)
-    source = Source(
+    data = CalibrationData(
         grid, tally(probs, masks, grid=grid).pooled(), 20_000.0, voxels=lambda: [(voxels, 1.0)], in_memory=True
     )
-    fitted = fit_isotonic(source, None, binning="exact", n_bins=9, keep_zero=False)
+    fitted = fit_isotonic(data, None, binning="exact", n_bins=9, keep_zero=False)
     x, expected = sorted_fit(probs, masks.sum(axis=0), np.full(20_000, 5))
     np.testing.assert_allclose(np.interp(x, fitted.x, fitted.y), expected, rtol=0, atol=1e-12)
 
@@ -277,13 +276,13 @@ def test_only_few_voxels_are_looked_into(monkeypatch, kind):
     """The promise of memory: what is held of 4e5 voxels is far less than they are."""
     probs, masks = study(kind, n=400_000)
     looked_into = []
-    real = source_module.look_into
+    real = _opening.look_into
 
     def counting(readers, cells, inside, border, *, pool):
         looked_into.append(cells.weight[inside].sum() / 5)
         return real(readers, cells, inside, border, pool=pool)
 
-    monkeypatch.setattr(source_module, "look_into", counting)
+    monkeypatch.setattr(_opening, "look_into", counting)
     MHRIsotonicCalibrator("exact").fit(probs, masks)
     assert looked_into[0] < 0.2 * probs.size
 
@@ -295,6 +294,6 @@ def test_nothing_is_read_again_where_no_cell_need_be_looked_into():
     def refuse():
         raise AssertionError
 
-    source = Source(grid, tally(probs, masks, grid=grid).pooled(), 100.0, voxels=refuse)
-    assert fit_isotonic(source, None, binning="exact", n_bins=9, keep_zero=False).reachable == (0, 0)
-    assert replace(source, voxels=None).open_bins(cells_to_open).weight.tolist() == [[200.0]]
+    data = CalibrationData(grid, tally(probs, masks, grid=grid).pooled(), 100.0, voxels=refuse)
+    assert fit_isotonic(data, None, binning="exact", n_bins=9, keep_zero=False).reachable == (0, 0)
+    assert _opening.open_bins(replace(data, voxels=None), cells_to_open).weight.tolist() == [[200.0]]

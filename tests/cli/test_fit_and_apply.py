@@ -49,7 +49,7 @@ def test_the_default_method_knows_the_case_and_gives_way_to_binning(run, data, t
     assert "of a case of median volume" in answer.out
     assert isinstance(mrcalib.load(tmp_path / "c.json"), mrcalib.CaseAdaptiveCalibrator)
     answer = run(*words, "--binning", "equal-votes")
-    assert "MHR, cases equal: MHRIsotonicCalibrator(binning=equal-votes, case_weight=equal" in answer.out
+    assert "MHR-equal: MHRIsotonicCalibrator(binning=equal-votes, case_weight=equal" in answer.out
 
 
 def test_a_case_has_the_map_of_its_region_of_interest(run, tmp_path):

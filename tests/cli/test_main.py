@@ -149,6 +149,7 @@ def test_a_terminal_gets_one_counting_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "\r\x1b[K[1/2] A tallied\r\x1b[K[2/2] B tallied\n2 cases: 2 tallied\n"
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(pristine: Path, tmp_path: Path):
     words = ["compare", "--manifest", str(pristine / "manifest.csv"), "--methods", "none", "--metrics", "brier", "-q"]
     words += ["--no-figures", "--resamples", "10"]
@@ -162,6 +163,7 @@ def test_a_closed_pipe_ends_quietly(pristine: Path, tmp_path: Path):
     assert (tmp_path / "results" / "study.json").exists()
 
 
+@pytest.mark.slow
 def test_the_process_separates_results_from_progress(pristine: Path, tmp_path: Path):
     words = [
         "compare",

@@ -17,7 +17,7 @@ FEW = (
     "--methods",
     "none",
     "MHR",
-    "TwinTrack (250 bins)",
+    "TwinTrack",
     "--metrics",
     "brier",
     "mr_ece",
@@ -149,7 +149,7 @@ def test_second_passes_see_the_same_region(run, manifest, tmp_path, binning):
 @pytest.mark.filterwarnings("ignore::mrcalib.exceptions.SaturationWarning")
 def test_bins_of_equal_mass_hold_no_zeros(run, manifest, tmp_path):
     assert run("compare", "--manifest", manifest, *READING, *FEW).code == 0
-    twintrack = mrcalib.load(tmp_path / "results" / "calibrators" / "TwinTrack-250-bins.json")
+    twintrack = mrcalib.load(tmp_path / "results" / "calibrators" / "TwinTrack.json")
     assert twintrack.keep_zero
     assert twintrack.map_.x[0] > 0
 

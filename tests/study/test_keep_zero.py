@@ -29,7 +29,7 @@ def test_all_methods_keep_zero_on_demand():
 
 
 def test_a_study_of_zeros_outside_fits_inside_only(rng):
-    names = ["none", "MHR", "MHR, cases equal", "Platt", "beta"]
+    names = ["none", "MHR", "MHR-equal", "Platt", "beta"]
     inside, zero = (
         compare(cases(np.random.default_rng(1)), names, ["brier"], options=LoadOptions(outside=outside), n_resamples=20)
         for outside in ("ignore", "zero")
@@ -43,12 +43,12 @@ def test_a_study_of_zeros_outside_fits_inside_only(rng):
 def test_held_out_cases_are_scored_with_zeros_that_stay(rng):
     made = cases(np.random.default_rng(1))
     options = LoadOptions(outside="zero")
-    study = compare(made, ["none", "MHR, cases equal"], ["brier"], options=options, n_resamples=20)
+    study = compare(made, ["none", "MHR-equal"], ["brier"], options=options, n_resamples=20)
     for held, case in enumerate(made):
         others = [other for other in made if other is not case]
-        fitted = default_methods(keep_zero=True)["MHR, cases equal"].fit_cases(others, options=options)
+        fitted = default_methods(keep_zero=True)["MHR-equal"].fit_cases(others, options=options)
         loaded = case.load(options=options)
         rows = tally(loaded.probs, list(loaded.raters)).responses().map(fitted.map_)
         (metric,) = study.metrics
         expected = float(metric(rows))
-        np.testing.assert_allclose(study.case_values("MHR, cases equal", metric)[held], expected, rtol=1e-9)
+        np.testing.assert_allclose(study.case_values("MHR-equal", metric)[held], expected, rtol=1e-9)

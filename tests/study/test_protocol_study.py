@@ -74,21 +74,19 @@ def test_the_maps_are_those_of_the_case_s_fold(cases, protocol):
 def test_by_default_the_paper_s_rows_and_mhr_on_the_grid_are_compared(cases, protocol):
     study = quick(cases, protocol, methods=None, n_resamples=20)
     assert study.methods == (*paper_methods(), "MHR")
-    assert study.methods[-2:] == ("TwinTrack (250 bins)", "MHR")
-    assert study.reference() == "TwinTrack (250 bins)"
+    assert study.methods[-2:] == ("TwinTrack", "MHR")
+    assert study.reference() == "TwinTrack"
     assert quick(cases, protocol, ["none", "MHR"], n_resamples=20).reference() == "MHR"
     assert quick(cases, protocol, ["none", "Platt"], n_resamples=20).reference() == "none"
 
 
 @pytest.mark.parametrize("name", ["single-rater", "hard-label"])
 def test_the_paper_s_calibrators_have_250_bins_of_equal_mass(name):
-    paper, default = paper_methods()[f"{name} (250 bins)"], default_methods()[name]
+    paper, default = paper_methods()[f"{name}-250"], default_methods()[name]
     assert type(paper) is type(default)
     assert (paper.binning, paper.n_bins) == ("equal-mass", 250)
-    assert (
-        paper_methods()["TwinTrack (250 bins)"].get_params() == default_methods()["TwinTrack (250 bins)"].get_params()
-    )
-    assert paper_methods(keep_zero=True)["TwinTrack (250 bins)"].keep_zero
+    assert paper_methods()["TwinTrack"].get_params() == default_methods()["TwinTrack"].get_params()
+    assert paper_methods(keep_zero=True)["TwinTrack"].keep_zero
 
 
 def test_outside_a_region_of_interest_nothing_is_predicted(cases, protocol, recorder):
@@ -356,14 +354,14 @@ def test_the_challenge_is_scored_as_by_direct_calls():
     vessels[8:12, 8:12] = 1
     vessels[14:17, 8:12] = 3
     cases = [case_of(p, vessels) for p in phantoms(3, (24, 24, 10), rng=0)]
-    study = quick(cases, "curvas-pdacvi", ["none", "TwinTrack (250 bins)"], n_resamples=20)
+    study = quick(cases, "curvas-pdacvi", ["none", "TwinTrack"], n_resamples=20)
     rules = get_protocol("curvas-pdacvi")
     for case in cases:
-        calibrated = study.held_out[case.id]["TwinTrack (250 bins)"](case.probs)
+        calibrated = study.held_out[case.id]["TwinTrack"](case.probs)
         for strict, told in ((True, study), (False, study.sound)):
             scores = rules.score(calibrated, list(case.raters), vessels=vessels, spacing=case.spacing, strict=strict)
             for metric in told.metrics:
-                value = told.case_values("TwinTrack (250 bins)", metric)[told.ids.index(case.id)]
+                value = told.case_values("TwinTrack", metric)[told.ids.index(case.id)]
                 np.testing.assert_equal(value, scores[metric.name])
     assert [m.label for m in study.metrics[:4]] == ["TDSC", "ECE", "CRPS", "PORTA"]
     without = quick([replace(case, vessels=None) for case in cases], "curvas-pdacvi", n_resamples=20)

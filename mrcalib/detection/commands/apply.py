@@ -17,7 +17,7 @@ from mrcalib.cli._words import in_options
 from mrcalib.detection.commands.inputs import action
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.cli._options import Subparsers
 
 __all__ = ["add_parser", "run"]
@@ -114,7 +114,7 @@ def _targets(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     return list(zip(args.inputs, targets, strict=True))
 
 
-def _apply(calibrator: VoteCalibrator, path: Path, target: Path, *, overwrite: bool) -> dict[str, Any]:
+def _apply(calibrator: Calibrator, path: Path, target: Path, *, overwrite: bool) -> dict[str, Any]:
     from mrcalib.detection.files import rescore
 
     if target.exists() and target.samefile(path):

@@ -27,7 +27,7 @@ from mrcalib.detection.commands.inputs import (
 from mrcalib.detection.commands.scores import raters_in
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import VoteCalibrator
+    from mrcalib.calibrators import Calibrator
     from mrcalib.cli._options import Subparsers
     from mrcalib.detection.images import DetectionImage
 
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     return OK if images and not inputs.failures else BAD_DATA
 
 
-def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[VoteCalibrator, dict[str, Any]]:
+def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[Calibrator, dict[str, Any]]:
     import numpy as np
 
     from mrcalib.detection.cohort import detection_cohort
@@ -116,7 +116,7 @@ def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[VoteCa
         for one in images
     ]
     calibrator = default_methods()[args.method]
-    cohort = detection_cohort(chosen, args.iou, args.matching, args.score_floor, grid=calibrator._grid())
+    cohort = detection_cohort(chosen, args.iou, args.matching, args.score_floor, grid=calibrator.needs.grid)
     calibrator.fit_tally(cohort)
     matched = {"iou_threshold": args.iou, **matching_of(args)}
     calibrator.provenance_["detection"] = matched
@@ -137,7 +137,7 @@ def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[VoteCa
     }
 
 
-def _report(calibrator: VoteCalibrator, told: dict[str, Any], args: argparse.Namespace) -> None:
+def _report(calibrator: Calibrator, told: dict[str, Any], args: argparse.Namespace) -> None:
     console: Console = args.console
     console.show(
         f"{args.method}: {type(calibrator).__name__}, fitted to {told['n_detections']} detections in {told['n_images']} "

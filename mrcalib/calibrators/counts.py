@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from mrcalib.calibrators._base import VoteCalibrator
-from mrcalib.calibrators._source import Source
+from mrcalib.calibrators._base import Calibrator
+from mrcalib.calibrators._data import CalibrationData, Needs
 from mrcalib.cohort import Cohort
+from mrcalib.grid import ProbabilityGrid
 from mrcalib.responses import Responses
 from mrcalib.tallies import Tally, VoteCounts
 
@@ -20,7 +21,7 @@ __all__ = ["CountCalibrator", "FloatArray", "counts_by_bin", "refuse_rater_weigh
 FloatArray = NDArray[np.float64]
 
 
-class CountCalibrator(VoteCalibrator):
+class CountCalibrator(Calibrator):
     """Base of the calibrators that predict how many raters mark a voxel.
 
     Attributes
@@ -31,8 +32,10 @@ class CountCalibrator(VoteCalibrator):
 
     n_counted_: int
 
-    def _counts_votes(self) -> bool:
-        return True
+    @property
+    def needs(self) -> Needs:
+        """How many voxels of each bin had how many votes."""
+        return Needs(ProbabilityGrid.standard(), votes=True)
 
     def _count_probs(self, probs: Any, n_raters: int) -> NDArray[Any]:
         """The distributions for unmasked probabilities."""
@@ -61,8 +64,8 @@ class CountCalibrator(VoteCalibrator):
             For values outside [0, 1], or a number of raters that cannot be predicted.
         """
         check_is_fitted(self, "map_")
-        self._remember_columns(probs, reset=False)
-        table = self._to_probs(probs)
+        self._check_columns(probs, reset=False)
+        table: Any = probs
         n = self._check_n_raters(self.n_counted_ if n_raters is None else n_raters)
         if np.ma.isMaskedArray(table):
             hidden = np.repeat(np.ma.getmaskarray(table)[..., np.newaxis], n + 1, axis=-1)
@@ -122,9 +125,9 @@ def refuse_rater_weight(rater_weight: FloatArray | None, who: Sequence[str]) -> 
         raise ValueError(msg)
 
 
-def counts_by_bin(source: Source) -> tuple[FloatArray, VoteCounts]:
+def counts_by_bin(data: CalibrationData) -> tuple[FloatArray, VoteCounts]:
     """Mean probability of each bin, strictly ascending, and the counts with positions among these as bins."""
-    counts, pooled = source.counts, source.pooled
+    counts, pooled = data.vote_counts, data.pooled
     assert counts is not None  # every way of fitting a method that counts votes brings them
     used = np.isin(pooled.bins, counts.bins)
     weight, prob_sum = pooled.weight.sum(axis=0)[used], pooled.prob_sum.sum(axis=0)[used]
