@@ -13,7 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs import MAX_RATERS, Voxels, as_array, bit_masks, check_choice, check_probs, check_voxels
+from mrcalib.inputs import (
+    Voxels,
+    as_array,
+    bit_masks,
+    check_choice,
+    check_count,
+    check_masks,
+    check_probs,
+    check_voxels,
+    refuse_probs,
+)
 from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.responses import Responses
 from mrcalib.tallies import thinned
@@ -39,17 +49,17 @@ Rows = tuple[FloatArray, FloatArray, NDArray[np.intp]]
 
 
 def orc_labels(
-    raters: Any, *, rater_axis: int = 0, missing: Literal["raise", "mask"] = "raise"
+    raters: Any, *, rater_axis: int | None = None, missing: Literal["raise", "mask"] = "raise"
 ) -> NDArray[np.int64] | np.ma.MaskedArray[Any, np.dtype[np.int64]]:
     """The ordinal rater consensus: how many of the K raters marked each voxel (equation 1 of [1]_).
 
     Parameters
     ----------
-    raters : array_like or sequence
-        Masks of 0 and 1, of shape (K, *S), or a list of masks of shape S with None for a missing rater; NaN and masked
-        entries are voxels that the rater did not answer.
-    rater_axis : int, default=0
-        Axis of the raters in a stack.
+    raters : array_like, sequence or mapping
+        Masks of 0 and 1, as `mrcalib.fusion.soft` takes them: raters first or last, or a list or dict of masks with None for a
+        missing rater; NaN and masked entries are voxels that the rater did not answer.
+    rater_axis : int, optional
+        Axis of the raters in an array, where both ends may count them.
     missing : {"raise", "mask"}, default="raise"
         The number of votes out of K is not defined where a rater is missing: refuse, or mask these voxels.
 
@@ -75,20 +85,14 @@ def orc_labels(
     [0, 1, None]
     """
     check_choice("missing", missing, ("raise", "mask"))
-    if isinstance(raters, list | tuple) and any(one is None for one in raters):
-        masks = [None if one is None else np.ma.asanyarray(one) for one in raters]
-    else:
-        stack = np.ma.asanyarray(raters)
-        if not -stack.ndim <= rater_axis < stack.ndim or stack.ndim < 2:
-            msg = f"raters must be a stack of masks with an axis of raters (rater_axis); got shape {stack.shape}."
-            raise ValueError(msg)
-        masks = list(np.ma.asanyarray(np.moveaxis(stack, rater_axis, 0)))
-    shape = next((mask.shape for mask in masks if mask is not None), None)
-    if shape is None:
-        msg = "There is no rater to count: raters are all missing (None), or the stack is empty."
-        raise ValueError(msg)
-    votes, answers = _counted(masks, shape)
-    complete = answers == len(masks)
+    voxels, shape = check_masks(raters, rater_axis=rater_axis, arguments=("rater_axis",))
+    votes, answers = np.zeros((2, voxels.n_voxels), dtype=np.int64)
+    start = 0
+    for chunk in voxels.chunks():
+        here = slice(start, start := start + chunk.probs.size)
+        answers[here], votes[here] = (np.bitwise_count(bits) for bits in bit_masks(voxels, chunk))
+    complete = (answers == voxels.n_raters).reshape(shape, order=voxels.order)
+    votes = votes.reshape(shape, order=voxels.order)
     if missing == "mask":
         return np.ma.MaskedArray(votes, ~complete)
     if not complete.all():
@@ -98,31 +102,6 @@ def orc_labels(
         )
         raise ValueError(msg)
     return votes
-
-
-def _counted(masks: list[Any], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Votes and answers at each voxel, of masks or None."""
-    if len(masks) > MAX_RATERS:
-        msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}. Is rater_axis right?"
-        raise ValueError(msg)
-    flat = (int(np.prod(shape)),)
-    voxels = check_voxels(
-        np.zeros(flat, np.float32), [None if m is None else m.reshape(flat) for m in masks], soft=False
-    )
-    votes, answers = np.zeros((2, *flat), dtype=np.int64)
-    start = 0
-    for chunk in voxels.chunks():
-        here = slice(start, start + chunk.probs.size)
-        for mask, known in zip(chunk.masks, chunk.present, strict=True):
-            if not mask.size:
-                continue
-            if mask.max() > 1:
-                voxels.refuse_labels(next(r for r, m in enumerate(chunk.masks) if m is mask))
-            answered = known if known.size else np.uint8(1)
-            votes[here] += mask * answered
-            answers[here] += answered
-        start = here.stop
-    return votes.reshape(shape), answers.reshape(shape)
 
 
 def majority_threshold(n_raters: int, tie: Tie = "foreground") -> int:
@@ -232,7 +211,7 @@ def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
     Raises
     ------
     ValueError
-        If ``n_raters`` is not positive.
+        If ``n_raters`` is not a whole number of at least 1, or a probability lies outside [0, 1].
 
     Examples
     --------
@@ -241,10 +220,10 @@ def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
     """
     from scipy.special import comb
 
-    if n_raters < 1:
-        msg = f"n_raters must be at least 1; got {n_raters}."
-        raise ValueError(msg)
+    n_raters = check_count("n_raters", n_raters)
     p = check_probs(probs).astype(np.float64)[..., None]
+    if not np.all((p >= 0) & (p <= 1) | np.isnan(p)):
+        refuse_probs(p, int(np.count_nonzero(~((p >= 0) & (p <= 1)))), None)
     k = np.arange(n_raters + 1)
     density: FloatArray = comb(n_raters, k) * p**k * (1 - p) ** (n_raters - k)
     return density
