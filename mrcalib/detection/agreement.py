@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mrcalib._kernels.boxes import count_matches
 from mrcalib.detection.boxes import overlap_by_class
 from mrcalib.detection.images import DetectionImage
-from mrcalib.detection.matching import check_threshold
+from mrcalib.detection.matching import check_threshold, naming
 from mrcalib.detection.scores import listed
 from mrcalib.metrics.base import FloatArray, ratio
 
@@ -198,11 +198,8 @@ def _common(image: DetectionImage, pair: tuple[str, str], thresholds: tuple[floa
     first, second = (image.raters.get(name) for name in pair)
     if first is None or second is None:
         return np.full(len(thresholds), np.nan)
-    try:
+    with naming(image, *pair):
         overlap = overlap_by_class(first, second)
-    except ValueError as error:
-        msg = f"Image {image.id!r}, raters {pair[0]!r} and {pair[1]!r}: {error}"
-        raise ValueError(msg) from error
     if not overlap.size:
         return np.zeros(len(thresholds))
     return np.array([count_matches(overlap, threshold) for threshold in thresholds], dtype=np.float64)

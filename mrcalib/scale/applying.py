@@ -22,7 +22,7 @@ __all__ = ["Calibrates", "apply_case", "checked"]
 
 SLAB = 1 << 20
 """Voxels of a slab; at least one section of the image."""
-KEPT = 1 << 28
+KEPT = 1 << 29
 """Bytes of probabilities up to which a case that must be read twice is kept in between."""
 
 FloatArray = NDArray[np.floating]
@@ -51,7 +51,7 @@ def apply_case(
     The next slab is read and the last ones are compressed while a slab is calibrated, and only a few slabs are in memory,
     whatever the size of the image, where ``.nii``, ``.nii.gz``, ``.npy`` and ``.npz`` files are read and written. Other
     formats, files of several channels and coarse segmentations are in memory whole. A map that depends on the case
-    (``CaseAdaptiveCalibrator``) takes a pass of its own first; a case of up to 256 MB is kept in between, a larger one is
+    (``CaseAdaptiveCalibrator``) takes a pass of its own first; a case of up to 512 MB is kept in between, a larger one is
     read twice. The values are to the bit those of calibrating the whole image.
 
     Parameters

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
+from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.files.box_sets import BoxSet, ImageEntry
-from mrcalib.detection.files.rows import Outside, Row, boxes_of, number, size_of
-from mrcalib.inputs import check_choice
+from mrcalib.detection.files.rows import (
+    GROUP_NAMES,
+    RATER_NAMES,
+    Absent,
+    Crowds,
+    Failures,
+    Outside,
+    Row,
+    Rules,
+    boxes_of,
+    load_json,
+    number,
+    size_of,
+)
 
-if TYPE_CHECKING:
-    from mrcalib.detection.boxes import Boxes
+__all__ = ["parse_coco", "read_coco"]
 
-__all__ = ["load_json", "read_coco"]
-
-Failures = dict[str, Exception]
-_Rows: TypeAlias = dict[str, dict[str, list[Row]]]
-Absent = Literal["empty", "missing"]
-
-_RATER = ("rater", "annotator")
-_GROUP = ("group", "patient", "site")
-
-
-def load_json(path: str | Path) -> Any:
-    """The content of a JSON file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    ValueError
-        If it is not JSON.
-    """
-    path = Path(path)
-    if not path.is_file():
-        msg = f"{path} does not exist; expected a file of boxes."
-        raise FileNotFoundError(msg)
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} is not JSON: {error}."
-        raise ValueError(msg) from error
+_Rows: TypeAlias = dict[str, dict[str, list[Row]]]  # by source and image
 
 
 def read_coco(
@@ -53,7 +36,7 @@ def read_coco(
     images: BoxSet | None = None,
     absent: Absent | None = None,
     outside: Outside = "raise",
-    crowds: Literal["raise", "drop"] = "raise",
+    crowds: Crowds = "raise",
     failures: Failures | None = None,
 ) -> BoxSet:
     """Read COCO JSON: annotations of raters, a detector's results, or both in one form.
@@ -104,6 +87,7 @@ def read_coco(
     --------
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
+    >>> import json
     >>> path = Path(folder.name) / "ann.json"
     >>> _ = path.write_text(json.dumps({
     ...     "images": [{"id": 1, "file_name": "p1.png", "width": 90, "height": 60}, {"id": 2, "file_name": "p2.png"}],
@@ -114,46 +98,25 @@ def read_coco(
     ([[10.0, 20.0, 40.0, 60.0]], 0)
     >>> folder.cleanup()
     """
-    return parse_coco(
-        load_json(path),
-        Path(path),
-        source=source,
-        images=images,
-        absent=absent,
-        outside=outside,
-        crowds=crowds,
-        failures=failures,
-    )
+    rules = Rules(absent, outside, crowds, failures=failures)
+    return parse_coco(load_json(path), Path(path), rules, source=source, images=images)
 
 
 def parse_coco(
-    content: Any,
-    path: Path,
-    *,
-    source: str | None = None,
-    images: BoxSet | None = None,
-    absent: Absent | None = None,
-    outside: Outside = "raise",
-    crowds: Literal["raise", "drop"] = "raise",
-    failures: Failures | None = None,
+    content: Any, path: Path, rules: Rules, *, source: str | None = None, images: BoxSet | None = None
 ) -> BoxSet:
-    """`read_coco` of what was read already."""
-    if absent is not None:
-        check_choice("absent", absent, ("empty", "missing"))
-    check_choice("outside", outside, ("raise", "clip"))
-    check_choice("crowds", crowds, ("raise", "drop"))
+    """The boxes in the content of a COCO file; see `read_coco`."""
     frame = _frame(content, path, images)
     field = _rater_field(frame.annotations, path)
     bad: Failures = {}
-    rows = _rows_of(frame, field, source or path.stem, crowds, bad)
+    rows = _rows_of(frame, field, source or path.stem, rules, bad)
     if field is None:
-        rows = _of_the_only(frame, rows, source or path.stem)
-    sources = _sources_of(frame, rows, absent if field else "empty", outside, bad)
-    categories = frame.categories
-    if not categories:
-        labels = {row.label for found in rows.values() for mine in found.values() for row in mine}
-        categories = {label: str(label) for label in sorted(label for label in labels if label is not None)}
-    return without_bad(BoxSet(frame.entries, sources, categories), bad, failures)
+        rows = _of_the_only_source(frame, rows, source or path.stem)
+    # Annotations that name no rater are of one source, who looked at all images.
+    sources = _sources_of(frame, rows, rules.absent if field else "empty", rules.outside, bad)
+    labels = {row.label for by_image in rows.values() for found in by_image.values() for row in found}
+    categories = frame.categories or {label: str(label) for label in sorted(labels - {None})}
+    return rules.without_bad(BoxSet(frame.entries, sources, categories), bad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +154,7 @@ def _frame(content: Any, path: Path, images: BoxSet | None) -> _Frame:
     return _Frame(path, entries, looked, categories, annotations, [str(rater) for rater in raters])
 
 
-def _rows_of(frame: _Frame, field: str | None, source: str, crowds: str, bad: Failures) -> _Rows:
+def _rows_of(frame: _Frame, field: str | None, source: str, rules: Rules, bad: Failures) -> _Rows:
     """The boxes by source and image; an image's first fault goes to ``bad``."""
     names = _names_by_key(frame.entries, frame.path)
     rows: _Rows = {}
@@ -203,7 +166,7 @@ def _rows_of(frame: _Frame, field: str | None, source: str, crowds: str, bad: Fa
         try:
             if not one.get("iscrowd"):
                 listed.append(_row(one, where, image, frame.categories))
-            elif crowds == "raise":
+            elif rules.crowds == "raise":
                 msg = (
                     f"Image {image!r}, source {who!r}: {where} is a crowd (iscrowd), which is no object; leave crowds out "
                     "by crowds='drop'."
@@ -214,7 +177,7 @@ def _rows_of(frame: _Frame, field: str | None, source: str, crowds: str, bad: Fa
     return rows
 
 
-def _of_the_only(frame: _Frame, rows: _Rows, source: str) -> _Rows:
+def _of_the_only_source(frame: _Frame, rows: _Rows, source: str) -> _Rows:
     """The rows of annotations that name no rater, under the name of whose they are."""
     mine = next(iter(rows.values()), {})
     named = frame.named
@@ -240,7 +203,7 @@ def _sources_of(
                 mine = rows.get(who, {}).get(image)
                 if _looked(frame, image, who, absent, drew=mine is not None):
                     what = f"image {image!r}, source {who!r}"
-                    found[image] = boxes_of(mine or [], what, entry.size, outside=outside, n_dims=n_dims)
+                    found[image] = boxes_of(mine or [], what, entry.size, outside, n_dims)
         except ValueError as error:
             bad.setdefault(image, error)
     return sources
@@ -262,20 +225,6 @@ def _looked(frame: _Frame, image: str, who: str, absent: Absent | None, *, drew:
         )
         raise ValueError(msg)
     return drew or absent == "empty"
-
-
-def without_bad(boxes: BoxSet, bad: Failures, failures: Failures | None) -> BoxSet:
-    """The set without boxes in bad images, whose errors go to ``failures``, or the first of which is raised."""
-    if bad and failures is None:
-        raise next(iter(bad.values()))
-    if not bad:
-        return boxes
-    assert failures is not None
-    failures.update(bad)
-    sources = {
-        who: {image: mine for image, mine in found.items() if image not in bad} for who, found in boxes.sources.items()
-    }
-    return BoxSet(boxes.images, sources, boxes.categories)
 
 
 def _list_of(content: Any, key: str, path: Path) -> list[Any]:
@@ -300,7 +249,7 @@ def _images(content: Any, path: Path) -> tuple[dict[str, ImageEntry], dict[str, 
         if name in entries:
             msg = f"{path}: two images are named {name!r}; images must have different names."
             raise ValueError(msg)
-        group = next((str(image[key]) for key in _GROUP if image.get(key) is not None), None)
+        group = next((str(image[key]) for key in GROUP_NAMES if image.get(key) is not None), None)
         size = size_of([image.get(edge) for edge in ("width", "height", "depth")], f"image {name!r} in {path}")
         entries[name] = ImageEntry(size, group, image["id"])
         raters = image.get("raters")
@@ -343,7 +292,7 @@ def _names_by_key(entries: Mapping[str, ImageEntry], path: Path) -> dict[int | s
 
 def _rater_field(annotations: Sequence[Any], path: Path) -> str | None:
     """The field that names the rater, where annotations have one."""
-    for field in _RATER:
+    for field in RATER_NAMES:
         have = [isinstance(one, Mapping) and one.get(field) is not None for one in annotations]
         if all(have) and have:
             return field

@@ -5,21 +5,26 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrcalib._files import atomic_write
+from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.files.box_sets import BoxSet, ImageEntry
-from mrcalib.detection.files.coco import Failures, without_bad
-from mrcalib.detection.files.rows import Outside, Row, boxes_of, number, size_of
-from mrcalib.inputs import check_choice
+from mrcalib.detection.files.rows import (
+    GROUP_NAMES,
+    RATER_NAMES,
+    Failures,
+    Outside,
+    Row,
+    Rules,
+    boxes_of,
+    first_of,
+    number,
+    size_of,
+)
 
-if TYPE_CHECKING:
-    from mrcalib.detection.boxes import Boxes
+__all__ = ["open_table", "read_box_csv", "write_box_csv"]
 
-__all__ = ["SOURCE_COLUMNS", "column_of", "open_table", "read_box_csv", "write_box_csv"]
-
-SOURCE_COLUMNS = ("rater", "annotator", "model")
-_GROUP = ("group", "patient", "site")
 _CATEGORY = ("category", "category_id", "label")
 _EDGES = ("width", "height", "depth")
 _FLAT = ("x0", "y0", "x1", "y1")
@@ -56,11 +61,6 @@ def open_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 raise ValueError(msg)
             rows.append((table.line_num, {column: cell.strip() for column, cell in row.items()}))
     return list(columns), rows
-
-
-def column_of(columns: list[str], known: tuple[str, ...]) -> str | None:
-    """The first of the known columns that the table has."""
-    return next((column for column in known if column in columns), None)
 
 
 def read_box_csv(
@@ -106,10 +106,10 @@ def read_box_csv(
     (1, 0)
     >>> folder.cleanup()
     """
-    check_choice("outside", outside, ("raise", "clip"))
+    rules = Rules(outside=outside, failures=failures)
     path = Path(path)
     columns, rows = open_table(path)
-    who_column = column_of(columns, SOURCE_COLUMNS)
+    who_column = first_of((*RATER_NAMES, "model"), columns)
     corners = _DEEP if "z0" in columns and "z1" in columns else _FLAT
     entries: dict[str, ImageEntry] = {}
     found: dict[str, dict[str, list[Row]]] = {}
@@ -155,24 +155,24 @@ def read_box_csv(
                     mine,
                     f"image {image!r}, source {who!r}",
                     entries[image].size,
-                    outside=outside,
-                    n_dims=len(corners) // 2,
+                    outside,
+                    len(corners) // 2,
                 )
             except ValueError as error:
                 bad.setdefault(image, error)
     labels = {row.label for images in found.values() for mine in images.values() for row in mine}
     categories = {label: str(label) for label in sorted(label for label in labels if label is not None)}
-    return without_bad(BoxSet(entries, sources, categories), bad, failures)
+    return rules.without_bad(BoxSet(entries, sources, categories), bad)
 
 
 def _entry(cells: Mapping[str, str], columns: list[str], where: str) -> ImageEntry:
-    group = column_of(columns, _GROUP)
+    group = first_of(GROUP_NAMES, columns)
     return ImageEntry(size_of([cells.get(edge) for edge in _EDGES], where), (cells[group] or None) if group else None)
 
 
 def _row(cells: Mapping[str, str], columns: list[str], corners: tuple[str, ...], where: str, image: str) -> Row:
     what = f"image {image!r} ({where})"
-    category = column_of(columns, _CATEGORY)
+    category = first_of(_CATEGORY, columns)
     label = cells[category] if category else ""
     if label and not label.lstrip("-").isdecimal():
         msg = f"{category} of {what} must be a whole number; got {label!r}."
