@@ -257,6 +257,7 @@ def run_on(client, work, items, **options):
     return each_on_cluster(client, work, items, [str(item) for item in items], label="test", **options)
 
 
+@pytest.mark.slow
 def test_work_whose_worker_dies_is_done_by_another(client, tmp_path):
     assert run_on(client, kill_once, [tmp_path / "marker"]) == ["survived"]
 
@@ -285,6 +286,7 @@ def slow_first_bad_fourth(item):
     return troubled(item)
 
 
+@pytest.mark.slow
 def test_items_that_are_no_longer_wanted_are_not_called_failed(client):
     seen = []
     with pytest.raises(RuntimeError, match="Unpicklable: this and that"):
@@ -342,6 +344,7 @@ def test_each_thread_is_overheard_for_itself(monkeypatch):
         shown.assert_called_once()
 
 
+@pytest.mark.slow
 def test_a_study_is_the_same(client):
     def case(seed):
         rng = np.random.default_rng(seed)
@@ -390,6 +393,7 @@ def test_the_command_line_gives_the_same_files_by_address(client, tmp_path, caps
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_processes_of_its_own(tmp_path):
     write_manifest(on_disk(tmp_path / "data", 3), tmp_path / "cases.csv")
     (tmp_path / "data" / "case1" / "probs.npy").write_bytes(b"broken")
@@ -500,6 +504,7 @@ def test_a_stack_of_raters_first_or_last(tmp_path, image, axis, kind):
     assert tally_blocks(p, votes, block_voxels=1000) == tally(probs, masks)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     chunks=st.tuples(*(st.integers(1, 9) for _ in range(2))),

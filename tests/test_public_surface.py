@@ -55,7 +55,7 @@ SURFACE = {
         choose_cases disagreement_of_raters save_study_figures""",
     "mrcalib.roi": "RoiRecall dilate high_recall_roi roi_recall",
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
-    "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
+    "mrcalib.scale": "Progress apply_case for_each_class reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
 ALIASES = {
     "CALIBRATORS",

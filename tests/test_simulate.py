@@ -69,6 +69,7 @@ def test_vessels_change_nothing_but_the_image():
     np.testing.assert_array_equal(again.vessels, next(phantoms(1, SMALL, vessels=True, rng=7)).vessels)
 
 
+@pytest.mark.slow
 def test_five_vessels_pass_the_lesion_as_they_are_said_to():
     spacing = (0.8, 0.8, 2.0)
     for case in phantoms(
@@ -160,6 +161,7 @@ def test_raters_draw_coherent_masks_that_disagree():
             assert (inner >= 2).mean() > 0.97
 
 
+@pytest.mark.slow
 def test_disagreement_scales_how_far_raters_differ():
     dices = [
         np.mean([mean_pairwise_dice(c.raters) for c in phantoms(4, rng=0, miss_rate=0, disagreement=d)])
@@ -168,12 +170,14 @@ def test_disagreement_scales_how_far_raters_differ():
     assert dices[0] > 0.9 > dices[1] > dices[2] + 0.05
 
 
+@pytest.mark.slow
 def test_raters_keep_their_habits_across_cases():
     volumes = np.array([c.raters.sum((1, 2, 3)) / c.truth.sum() for c in phantoms(60, SMALL, rng=2, miss_rate=0)])
     between, within = volumes.mean(0).std(), volumes.std(0).mean() / np.sqrt(60)
     assert between > 4 * within
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("miss_rate", [0.0, 0.3])
 def test_truth_is_the_mean_response_of_many_raters(miss_rate):
     n_raters = 400
@@ -188,6 +192,7 @@ def test_truth_is_the_mean_response_of_many_raters(miss_rate):
         np.testing.assert_allclose(error[~middle], 0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_truth_is_calibrated_for_a_small_panel_over_many_cases():
     cases = list(phantoms(120, SMALL, n_members=1, lesion_fraction=0.03, miss_rate=0.2, rng=1))
     truth = np.stack([c.truth for c in cases])
@@ -207,6 +212,7 @@ def test_only_small_lesions_are_overlooked_and_then_the_mask_is_empty():
     assert cases[int(np.flatnonzero(small)[0])].truth.max() <= np.float32(0.6)
 
 
+@pytest.mark.slow
 def test_the_mean_lesion_fills_its_fraction():
     fractions = [c.truth.mean() for c in phantoms(200, (20, 20, 8), lesion_fraction=0.05, miss_rate=0, rng=0)]
     assert np.mean(fractions) == pytest.approx(0.05, rel=0.15)
@@ -241,6 +247,7 @@ def test_segmenters_saturate_as_real_ones_do():
     assert any((case.members == 1).any() for case in phantoms(6, rng=0))
 
 
+@pytest.mark.slow
 def test_cases_without_a_lesion_are_spread_evenly_and_doubtful_only_to_segmenters():
     cases = list(phantoms(8, rng=0, empty_fraction=0.25))
     empty = [not case.truth.any() for case in cases]

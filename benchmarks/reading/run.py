@@ -38,6 +38,7 @@ from data import FORMATS, RATERS, cases, files, names, save, write_cases
 
 import mrcalib
 from mrcalib.io import Case, LoadOptions, bytestream
+from mrcalib.io.formats import open_image
 from mrcalib.scale import tally_case, tally_cases
 from mrcalib.tallies import tally
 

@@ -17,7 +17,17 @@ from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import file_name, to_json, write_command, write_csv, write_json
 from mrcalib.cli._inputs import TEMPLATES, add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import COMPARED_PROTOCOLS, METHODS, METRICS, PAPER_METHODS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_scheduler, command, count, fraction, name_of
+from mrcalib.cli._options import (
+    add_common,
+    add_invalid,
+    add_jobs,
+    add_scheduler,
+    command,
+    count,
+    fraction,
+    metric_name,
+    name_of,
+)
 from mrcalib.cli._paper import (
     CASES_SHOWN,
     check_cases_shown,
@@ -123,7 +133,7 @@ def add_parser(subparsers: Subparsers) -> None:
     study.add_argument(
         "--metrics",
         nargs="+",
-        type=name_of("metric", METRICS),
+        type=metric_name,
         metavar="METRIC",
         help=f"(default: the first eleven) {' '.join(METRICS)}",
     )

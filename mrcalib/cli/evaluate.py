@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from mrcalib.cli._exit import BAD_DATA, GATE_FAILED, OK, UsageError
 from mrcalib.cli._files import to_json, write_command, write_csv, write_json
 from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import METRICS, PROTOCOLS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, name_of
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, metric_name
 from mrcalib.cli._protocol import Calibrator, ProtocolScores, Scores, vessel_labels
 from mrcalib.cli._reading import tell_differences
 from mrcalib.cli._tables import ARROWS, decimals, number, table
@@ -104,8 +104,7 @@ def add_parser(subparsers: Subparsers) -> None:
     scores.add_argument(
         "--metrics",
         nargs="+",
-        type=name_of("metric", METRICS),
-        default=list(METRICS[:11]),
+        type=metric_name,
         metavar="METRIC",
         help=f"(default: the first eleven) {' '.join(METRICS)}",
     )
@@ -183,10 +182,10 @@ def run(args: argparse.Namespace) -> int:
     _refuse_what_does_not_go_together(args)
     gates: list[_Gate] = args.max + args.min
     if not args.protocol:
-        _check_gates(gates, METRICS)
+        gates = [replace(gate, name=_metric_of(gate)) for gate in gates]
     cases = cases_of(args)
     console: Console = args.console
-    scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args)
+    scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args, gates)
     if isinstance(scorer, ProtocolScores):
         _check_gates(gates, scorer.gated)
     tell_groups(cases, console)
@@ -269,11 +268,12 @@ def _tell_seen(cases: Sequence[Case], maps: Mapping[str, Calibrator], console: C
 class _Metrics:
     """Scores a case by the metrics that were asked for, or that a gate needs."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        from mrcalib.metrics import get_metric
+    def __init__(self, args: argparse.Namespace, gates: Sequence[_Gate]) -> None:
+        from mrcalib.metrics import default_metrics, get_metric
 
-        wanted = [*args.metrics, *(gate.name for gate in args.max + args.min if gate.name in METRICS)]
-        self._metrics = [get_metric(name) for name in dict.fromkeys(wanted)]
+        asked = default_metrics() if args.metrics is None else [get_metric(name) for name in args.metrics]
+        needed = [get_metric(gate.name) for gate in gates]
+        self._metrics = list({metric.name: metric for metric in (*asked, *needed)}.values())
         self._drop = args.invalid == "drop"
 
         self._options = load_options_of(args)
@@ -321,6 +321,17 @@ class _Metrics:
             told = rows if calibrator is None else calibrated(calibrator)
             scores[name] = {metric.name: metric(told) for metric in self._metrics}
         return scores
+
+
+def _metric_of(gate: _Gate) -> str:
+    """The registered name of a gate's metric; UsageError if there is none."""
+    from mrcalib.metrics import METRICS
+
+    try:
+        return METRICS.canonical(gate.name)
+    except ValueError as error:
+        msg = f"--{'max' if gate.at_most else 'min'}: {error}"
+        raise UsageError(msg) from None
 
 
 def _check_gates(gates: Sequence[_Gate], names: Sequence[str]) -> None:

@@ -190,6 +190,15 @@ def load_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOpti
         return LoadedClasses(tuple(classes), slab.probs, labels, _loaded(opened, slab))
 
 
+def load_each_class(
+    case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS
+) -> list[LoadedCase]:
+    """Each class of a case against the rest, in memory, from one reading; as `load_classes`."""
+    with open_case(case, options, classes=classes) as opened:
+        slab = opened.whole()
+        return [_loaded(opened, slab, place) for place in range(len(classes))]
+
+
 def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> None:
     """Read a case slab by slab to refuse what `load_classes` refuses, but for raters who do not agree.
 
@@ -216,12 +225,12 @@ def _labels(votes: npt.NDArray[np.uint8], classes: Sequence[ImageClass]) -> npt.
     return total
 
 
-def _loaded(opened: OpenCase, slab: Slab) -> LoadedCase:
+def _loaded(opened: OpenCase, slab: Slab, place: int = 0) -> LoadedCase:
     return LoadedCase(
         id=opened.id,
         group=opened.group,
-        probs=slab.probs[0],
-        raters=tuple(None if mask is None else mask[0] for mask in slab.raters),
+        probs=slab.probs[place],
+        raters=tuple(None if mask is None else mask[place] for mask in slab.raters),
         rater_names=opened.rater_names,
         roi=slab.roi,
         geometry=opened.geometry,

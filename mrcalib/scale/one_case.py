@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mrcalib._files import file_stem
 from mrcalib._kernels.threads import n_processors
+from mrcalib._version import __version__
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import ProbabilityRange, check_voxels
 from mrcalib.io import Case, ImageClass, LoadOptions, OpenCase
@@ -195,7 +196,7 @@ def _kept(case: Case, kept: dict[Path, str], inputs: str, options: LoadOptions) 
 
 def _cache_key(options: LoadOptions, grid: ProbabilityGrid, invalid: str) -> str:
     """What counts depend on besides the files."""
-    return "|".join([options.counts_key(), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)])
+    return "|".join([__version__, options.counts_key(), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)])
 
 
 def _hash(fingerprint_of_case: str, key: str) -> str:

@@ -31,6 +31,7 @@ def with_vessels(data):
     return data / "with_vessels.csv"
 
 
+@pytest.mark.slow
 def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels, tmp_path):
     answer = run("compare", "--manifest", with_vessels, *FEW, *CURVAS)
     assert answer.code == 0, answer.err
@@ -62,6 +63,7 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
     assert len(pd.read_csv(out / "disputes.csv")) == len(told["disputes"]) > 0
 
 
+@pytest.mark.slow
 def test_a_rerun_scores_nothing_and_changes_nothing(run, data, tmp_path):
     words = ("compare", "--manifest", data / "manifest.csv", *FEW, *CURVAS, "--no-figures")
     assert "6 cases: 6 scored" in run(*words).err
@@ -116,6 +118,7 @@ def test_json_is_all_of_stdout(run, data):
     assert told["tallied"]["methods"] == ["none", "TwinTrack"]
 
 
+@pytest.mark.slow
 def test_a_test_set_of_its_own(run, data, tmp_path):
     members = phantoms(8, (20, 20, 8), n_raters=3, n_members=2, cases_per_group=2, rng=0)
     test = [case for case in members if case.group == "patient004"]
@@ -158,6 +161,7 @@ def test_a_case_that_cannot_be_scored_is_named(run, data, tmp_path, monkeypatch)
     assert (tmp_path / "results" / "table1.tex").exists()
 
 
+@pytest.mark.slow
 def test_without_images_there_is_no_picture_of_cases(run, data, tmp_path):
     table = pd.read_csv(data / "manifest.csv").drop(columns="image")
     table.to_csv(data / "blind.csv", index=False)
@@ -170,6 +174,7 @@ def test_without_images_there_is_no_picture_of_cases(run, data, tmp_path):
     assert "figure3_cases.png" not in drawn
 
 
+@pytest.mark.slow
 def test_an_image_on_other_voxels_loses_one_row_only(run, data, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), data / "images" / "case001.nii.gz")
     shown = ("--cases-shown", "case001", "case004")

@@ -183,6 +183,7 @@ def test_sound_values_stand_beside_the_programs_where_they_differ(run, data, tmp
     assert run(*words, "--max", "ece_sound=0").code == 4
 
 
+@pytest.mark.slow
 def test_vascular_invasion_of_named_vessels(run, data, tmp_path):
     cases = mrcalib.io.read_manifest(data / "manifest.csv")
     for case in cases:
