@@ -232,12 +232,12 @@ class Cohort:
     @cached_property
     def _rater_counts(self) -> _RaterCounts:
         """Each rater's counts in all cases, on common bins."""
-        return _RaterCounts.of_tallies(self.tallies)
+        return _RaterCounts.from_tallies(self.tallies)
 
     @cached_property
     def _vote_counts(self) -> tuple[VoteCounts, NDArray[np.intp], NDArray[np.intp], FloatArray]:
         """The vote counts of all cases together; and the case, the row and the voxels of each entry of a single case."""
-        parts = [VoteCounts.of_cells(part.cells) for part in self.tallies]
+        parts = [VoteCounts.from_cells(part.cells) for part in self.tallies]
         keys = np.concatenate([np.stack([part.bins, part.answers, part.votes]) for part in parts], axis=1)
         rows, index = np.unique(keys, axis=1, return_inverse=True)
         voxels, index = np.concatenate([part.weight for part in parts]), index.ravel()
@@ -290,7 +290,7 @@ class _RaterCounts(NamedTuple):
     equal: list[NDArray[np.intp]]
 
     @classmethod
-    def of_tallies(cls, tallies: Sequence[Tally]) -> Self:
+    def from_tallies(cls, tallies: Sequence[Tally]) -> Self:
         """The counts of tallies with the same grid and raters."""
         parts = [part.rater_counts() for part in tallies]
         keys = _content_keys(tallies[0].raters, parts)
