@@ -56,10 +56,11 @@ def orc_labels(
     Parameters
     ----------
     raters : array_like, sequence or mapping
-        Masks of 0 and 1, as `mrcalib.fusion.soft` takes them: raters first or last, or a list or dict of masks with None for a
-        missing rater; NaN and masked entries are voxels that the rater did not answer.
+        Masks of 0 and 1: a stack with raters first (K, *S) or last (*S, K), a list of masks of shape S with None for a missing
+        rater, or a dict of name and mask. NaN and masked entries are voxels that the rater did not answer.
     rater_axis : int, optional
-        Axis of the raters in an array, where both ends may count them.
+        Axis of the raters in a stack; by default it is found as in ``mrcalib.fusion``: first if that is shorter than the
+        last, and at most 30 long.
     missing : {"raise", "mask"}, default="raise"
         The number of votes out of K is not defined where a rater is missing: refuse, or mask these voxels.
 
@@ -86,13 +87,15 @@ def orc_labels(
     """
     check_choice("missing", missing, ("raise", "mask"))
     voxels, shape = check_masks(raters, rater_axis=rater_axis, arguments=("rater_axis",))
-    votes, answers = np.zeros((2, voxels.n_voxels), dtype=np.int64)
+    votes, answers = (np.zeros(shape, dtype=np.int64, order=voxels.order) for _ in range(2))
+    flat_votes, flat_answers = votes.ravel(order="K"), answers.ravel(order="K")  # views of the same memory
     start = 0
     for chunk in voxels.chunks():
-        here = slice(start, start := start + chunk.probs.size)
-        answers[here], votes[here] = (np.bitwise_count(bits) for bits in bit_masks(voxels, chunk))
-    complete = (answers == voxels.n_raters).reshape(shape, order=voxels.order)
-    votes = votes.reshape(shape, order=voxels.order)
+        here = slice(start, start + chunk.probs.size)
+        present, marked = bit_masks(voxels, chunk)
+        flat_votes[here], flat_answers[here] = np.bitwise_count(marked), np.bitwise_count(present)
+        start = here.stop
+    complete = answers == voxels.n_raters
     if missing == "mask":
         return np.ma.MaskedArray(votes, ~complete)
     if not complete.all():
@@ -299,7 +302,7 @@ def _masks_of_votes(raters: Any, shape: tuple[int, ...], n_raters: int, rater_ax
     """``raters`` as they are, or masks with these numbers of votes where they are one number a voxel."""
     if rater_axis is not None or isinstance(raters, Mapping):
         return raters
-    if isinstance(raters, list | tuple) and any(r is None or np.ndim(r) for r in raters) and np.ndim(raters[0]):
+    if isinstance(raters, list | tuple) and any(one is None or np.shape(one) == shape for one in raters):
         return raters
     votes = np.ma.asanyarray(as_array(raters))
     if votes.shape != shape:
