@@ -16,7 +16,7 @@ from mrcalib.detection.matching import check_threshold, naming
 from mrcalib.detection.scores import listed
 from mrcalib.metrics.base import FloatArray, ratio
 
-__all__ = ["RaterAgreement", "rater_agreement"]
+__all__ = ["RaterAgreement", "mean_and_sd", "rater_agreement"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +98,21 @@ class RaterAgreement:
                     }
                 )
         return rows
+
+    def objects_table(self) -> list[dict[str, Any]]:
+        """A row for each rater: how many images the rater looked at, and mean and sd over these of the rater's boxes."""
+        rows = []
+        for rater, found in zip(self.raters, self.n_objects, strict=True):
+            mean, sd = mean_and_sd(found)
+            rows.append({"rater": rater, "n_images": int((~np.isnan(found)).sum()), "mean": mean, "sd": sd})
+        return rows
+
+
+def mean_and_sd(values: FloatArray) -> tuple[float, float]:
+    """Mean and standard deviation of what is not NaN; NaN where there are too few values."""
+    known = values[~np.isnan(values)]
+    nan = float("nan")
+    return float(known.mean()) if known.size else nan, float(known.std(ddof=1)) if known.size > 1 else nan
 
 
 def rater_agreement(

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.contact import count_edge_contacts
 from mrcalib.metrics import PlaneContact, vascular_invasion
-from mrcalib.metrics._vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
 from mrcalib.metrics.overlap import THRESHOLDS
+from mrcalib.metrics.vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
 
 __all__ = [
     "OFFICIAL_VESSELS",
