@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Calibrate the scores in files of detections (COCO results, COCO JSON with scores, CSV with a column score). All other fields
-stay, and so do order and ids; inputs are never overwritten. Beside each file NAME.json lies NAME.provenance.json, which
-says what it was made of.
+Calibrate the scores in files of detections: COCO results, COCO JSON with scores, or CSV with a column score. Everything else
+in a file stays as it is, order and ids included, and an input is never overwritten. A file NAME.provenance.json beside each
+output records the input and the calibrator.
 """
 _EXAMPLES = """\
   mrcalib detect apply calibrator.json new.json -o calibrated
@@ -46,10 +46,15 @@ def add_parser(subparsers: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     parser.add_argument("calibrator", type=Path, metavar="CALIBRATOR", help="JSON file from mrcalib detect fit")
-    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE", help="detections with scores")
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE", help="file of detections with scores")
     output = parser.add_argument_group("what is written")
     output.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="OUT", help="folder; or, for one file, a .json or .csv file"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="a folder; or, for a single input, a .json or .csv file",
     )
     output.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     add_common(parser)

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Pool the detections of several models: boxes of different models that overlap are one object, its box their mean, its score
-their sum over the number of models, so that a model that did not find it counts 0. --rater-models makes a rater-specific
-ensemble (RSE), of models that were each trained on one rater's boxes; --models a label-sampling ensemble (LSE), of models
-trained on all raters' boxes mixed. List the best models first: ensembles of --sizes take the first ones.
+Pool the detections of several models. Boxes of different models that overlap are one object: its box is their mean, and its
+score the sum of theirs over the number of models, so that a model that did not find it counts as 0. --rater-models makes a
+rater-specific ensemble (RSE) of models that were each trained on the boxes of one rater; --models makes a label-sampling
+ensemble (LSE) of models that were trained on the boxes of all raters, mixed. List the best models first: an ensemble of
+--sizes takes the first ones.
 """
 _EXAMPLES = """\
   mrcalib detect ensemble --models ls_*.json --images test.json -o ensembles
@@ -60,15 +61,15 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
-        help="models trained on mixed labels (LSE)",
+        help="the models trained on mixed labels (LSE)",
     )
     models.add_argument(
         "--rater-models",
         nargs="+",
         action="append",
         default=[],
-        metavar="WORD",
-        help="a rater's name and the files of the models trained on this rater's boxes; once for each rater (RSE)",
+        metavar=("RATER", "FILE"),
+        help="the name of a rater, then the files of the models trained on this rater's boxes; once for each rater (RSE)",
     )
     add_raters(parser, required=False)
     how = parser.add_argument_group("how boxes are pooled")
@@ -76,17 +77,21 @@ def add_parser(subparsers: Subparsers) -> None:
         "--grouping",
         choices=("clique", "bsas", "wbf"),
         default="clique",
-        help="clique: all boxes of a group overlap each other, one a model; bsas: they overlap the group's mean box; wbf: "
-        "weighted box fusion (default: %(default)s)",
+        help="clique: all boxes of a group overlap each other, at most one of each model; bsas: they overlap the mean box of "
+        "the group, at most one of each model; wbf: weighted boxes fusion (default: %(default)s)",
     )
     how.add_argument(
-        "--grouping-iou", type=iou, default=0.5, metavar="T", help="overlap within a group (default: %(default)s)"
+        "--grouping-iou",
+        type=iou,
+        default=0.5,
+        metavar="T",
+        help="intersection over union that boxes of a group exceed (default: %(default)s)",
     )
     how.add_argument(
         "--score",
         choices=("ensemble-size", "group-size"),
         default="ensemble-size",
-        help="divide the sum of scores by the number of models, or of those that found the object (default: %(default)s)",
+        help="divide the sum of a group's scores by the number of all models, or by that of its boxes (default: %(default)s)",
     )
     how.add_argument(
         "--sizes",
@@ -94,11 +99,11 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="also score ensembles of so many models, the first ones of each rater in equal parts (needs --raters)",
+        help="score ensembles of these numbers of models, the first ones of each rater in equal parts (needs --raters)",
     )
     add_matching(parser)
     add_scoring(parser, 100)
-    writes = "LSE.json and RSE.json, COCO JSON; with --raters also models.csv, sizes.csv and pictures"
+    writes = "for LSE.json and RSE.json (COCO JSON); with --raters also for models.csv, sizes.csv and figures"
     add_output(parser, "-o", "--out", required=True, writes=writes)
 
 

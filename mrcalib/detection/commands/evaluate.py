@@ -13,7 +13,7 @@ from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import to_json, write_command, write_csv, write_json
 from mrcalib.cli._tables import number, table
 from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
-from mrcalib.detection.commands.options import action, add_matching, add_output, add_raters, add_scoring, named
+from mrcalib.detection.commands.options import action, add_matching, add_output, add_raters, add_scoring
 from mrcalib.detection.commands.scores import row_of, scores_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Score detectors against raters: D-ECE (is a score of 0.7 right in 7 of 10 detections?) at each --iou, over (detection,
-rater) pairs where there are several raters, and as the mean of each rater's own; mAP and mAR as COCO defines them; LaECE0;
-the LRP error. Intervals are of a bootstrap over images. Several raters are compared with each other as well (precision,
-recall and F1 over thresholds of overlap, objects in an image); without --detections that is all.
+Score detectors against raters. The scores are: D-ECE (are 7 of 10 detections with a score of 0.7 right?) at each --iou, over
+all pairs of a detection and a rater, and the mean of each rater's own D-ECE; mAP and mAR as in COCO; LaECE0; the LRP error.
+Their intervals come from a bootstrap over images. Where there are several raters, each pair of them is compared too:
+precision, recall and F1 over thresholds of overlap, and the number of objects in an image. Without --detections this is all.
 """
 _EXAMPLES = """\
   mrcalib detect evaluate --raters ann.json bo.json --detections model.json
@@ -53,18 +53,12 @@ def add_parser(subparsers: Subparsers) -> None:
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
-    add_raters(parser)
-    parser.add_argument(
-        "--detections",
-        type=named,
-        nargs="+",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="what detectors found, each a model: COCO results, COCO JSON or CSV with scores",
-    )
+    add_raters(parser, detections="several")
     add_matching(parser)
     add_scoring(parser, 1000)
-    writes = "scores.csv, bins.csv, agreement.csv, evaluation.json and pictures (default: nothing is written)"
+    writes = (
+        "for scores.csv, bins.csv, agreement.csv, objects.csv, evaluation.json and figures (default: none is written)"
+    )
     add_output(parser, "--out", required=False, writes=writes)
 
 

@@ -14,7 +14,7 @@ from mrcalib.cli._names import METHODS
 from mrcalib.cli._options import add_common, name_of
 from mrcalib.cli._tables import table
 from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
-from mrcalib.detection.commands.options import action, add_matching, add_raters, named
+from mrcalib.detection.commands.options import action, add_matching, add_raters
 from mrcalib.detection.commands.scores import matching_of, raters_in
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Fit a calibrator to a detector's scores: the expected fraction of raters who have an object there. The methods are those of
-voxels. The file keeps how detections were matched, for its scores mean that and nothing else. Fit to other images than
-those that you evaluate on.
+Fit a calibrator to a detector's scores. A calibrated score is the expected fraction of raters who have an object there. The
+methods are those of mrcalib fit. The file records how detections were matched, since calibrated scores hold for this matching
+only. Fit the calibrator to other images than those that you evaluate it on.
 """
 _EXAMPLES = """\
   mrcalib detect fit --raters ann.json bo.json --detections model.json -o calibrator.json
@@ -47,10 +47,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
-    add_raters(parser)
-    parser.add_argument(
-        "--detections", type=named, required=True, metavar="[NAME=]FILE", help="what the detector found, with scores"
-    )
+    add_raters(parser, detections="one")
     add_matching(parser, several=False)
     method = parser.add_argument_group("what is fitted")
     method.add_argument(
@@ -58,14 +55,14 @@ def add_parser(subparsers: Subparsers) -> None:
         type=name_of("method", METHODS),
         default="MHR",
         metavar="METHOD",
-        help=f"(default: %(default)s) {'; '.join(METHODS)}",
+        help=f"one of {', '.join(METHODS)} (default: %(default)s)",
     )
-    method.add_argument("--rater", metavar="NAME", help="calibrate to this rater alone (default: all)")
+    method.add_argument("--rater", metavar="NAME", help="calibrate to this rater alone (default: to all)")
     output = parser.add_argument_group("what is written")
     output.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the calibrator, such as calibrator.json"
     )
-    output.add_argument("--figure", type=Path, metavar="FILE", help="a picture of the map, such as map.png")
+    output.add_argument("--figure", type=Path, metavar="FILE", help="also draw the map, into a file such as map.png")
     add_common(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mrcalib.cli._options import add_common, command, count, fraction
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["action", "add_matching", "add_output", "add_raters", "add_scoring", "iou", "named"]
 
 _FILES = """\
-Files are COCO JSON (one file a rater, or the rater in each annotation as "rater"), CSV tables with a row a box (columns
-image, rater, x0, y0, x1, y1, and, if there, width, height, score, category, n_boxes), or rectangles of napari, by a
-template with {case} for the image and {rater}. NAME=FILE names a rater or model; else the file's stem does.
-A rater who looked and found nothing is not one who did not look: an image that a rater's file lists was looked at.
+Each file is COCO JSON (one file a rater, or annotations that name their "rater"), a CSV table with a row a box (columns
+image, rater, x0, y0, x1, y1; optional: width, height, score, category, group, n_boxes), or a template of napari's files of
+rectangles, in which {case} stands for the image and {rater} for the rater. NAME=FILE names the rater or the model, whose
+name is else that of the file. A rater who found nothing in an image is not one who did not look at it: an image that a
+rater's file lists was looked at.
 """
 
 
 def action(subparsers: Subparsers, name: str, **options: Any) -> Parser:
-    """The parser of ``mrcalib detect NAME``."""
+    """The parser of ``mrcalib detect NAME``, made as those of other commands."""
     parser = command(subparsers, name, **options)
     parser.usage = " ".join(f"mrcalib detect {name} {options['usage']} [options]".split())
     parser.set_defaults(command=f"detect {name}")
@@ -59,8 +60,10 @@ def named(text: str) -> tuple[str | None, str]:
     return name, path
 
 
-def add_raters(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Where the raters' boxes are, and how files are read."""
+def add_raters(
+    parser: argparse.ArgumentParser, *, detections: Literal["none", "one", "several"] = "none", required: bool = True
+) -> None:
+    """Add the options of the files of boxes, and of how they are read."""
     group = parser.add_argument_group("where the boxes are", _FILES)
     group.add_argument(
         "--raters",
@@ -68,39 +71,50 @@ def add_raters(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         nargs="+",
         required=required,
         metavar="[NAME=]FILE",
-        help="boxes that raters drew, one or several files" + ("" if required else " (needed for scores)"),
+        help="the boxes that raters drew, in one or several files" + ("" if required else "; scores need them"),
     )
     if not required:
         group.add_argument(
             "--images",
             metavar="FILE",
-            help="COCO file that lists the images, where there are no --raters; its annotations are not read",
+            help="where there are no --raters: a COCO file that lists the images; its annotations are not read",
+        )
+    several = detections == "several"
+    if detections != "none":
+        group.add_argument(
+            "--detections",
+            type=named,
+            required=not several,
+            nargs="+" if several else None,
+            default=[] if several else None,
+            metavar="[NAME=]FILE",
+            help=f"what {'each detector' if several else 'the detector'} found, with scores: COCO results, COCO JSON or CSV",
         )
     group.add_argument(
         "--group",
         metavar="REGEX",
-        help=r"what an image's name tells of the plate or patient, such as '(plate\d+)_'; images of a group stay together in "
-        "resamples (default: what files say, else each image is a group)",
+        help=r"expression that captures the plate or patient in an image's name, such as '(plate\d+)_'; the images of a group "
+        "stay together in resamples (default: the groups in the files, else each image is a group)",
     )
     group.add_argument(
         "--absent",
         choices=("empty", "missing"),
-        help="raters in annotations: one without a box in an image found nothing, or did not look (default: refused where an "
-        'image does not list its "raters")',
+        help='where an image of a file with several raters does not list its "raters": a rater without a box there found '
+        "nothing (empty) or did not look (missing) (default: such a file is refused)",
     )
-    group.add_argument("--clip", action="store_true", help="cut boxes at the image's border (default: refused)")
+    group.add_argument("--clip", action="store_true", help="cut boxes at the border of their image (default: refused)")
     group.add_argument(
-        "--drop-crowds", action="store_true", help="leave out annotations of crowds, iscrowd (default: refused)"
+        "--drop-crowds", action="store_true", help="leave out annotations of crowds (iscrowd) (default: refused)"
     )
     group.add_argument(
         "--enclose",
         action="store_true",
-        help="of napari's shapes that are no upright rectangles take the enclosing box (default: refused)",
+        help="for a shape of napari that is no upright rectangle, take the box that encloses it (default: refused)",
     )
 
 
 def add_matching(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
-    """What counts as found."""
+    """Add the conditions under which a detection has an object."""
     group = parser.add_argument_group("what counts as found")
     group.add_argument(
         "--iou",
@@ -108,21 +122,22 @@ def add_matching(parser: argparse.ArgumentParser, *, several: bool = True) -> No
         nargs="+" if several else None,
         default=[0.5, 0.75] if several else 0.5,
         metavar="T",
-        help=f"least overlap of a detection with its object (default: {'0.5 0.75' if several else '%(default)s'})",
+        help="least intersection over union of a detection and its object (default: "
+        f"{'0.5 0.75' if several else '%(default)s'})",
     )
     group.add_argument(
         "--matching",
         choices=("greedy", "nearest"),
         default="greedy",
-        help="greedy: an object is found once, by the highest score, as COCO counts; nearest: every detection takes the "
-        "object that it overlaps most, as netcal counts (default: %(default)s)",
+        help="greedy: an object is found once, by the detection of the highest score, as in COCO; nearest: each detection "
+        "takes the object that it overlaps most, which several may take, as in netcal (default: %(default)s)",
     )
     group.add_argument(
         "--score-floor",
         type=_score,
         default=0.0,
         metavar="S",
-        help="leave out detections of lower scores; calibration errors depend on it heavily (default: %(default)s)",
+        help="leave out detections of lower scores; calibration errors depend heavily on this (default: %(default)s)",
     )
 
 
@@ -132,36 +147,42 @@ def _most(text: str) -> int | None:
 
 
 def add_scoring(parser: argparse.ArgumentParser, n_resamples: int) -> None:
-    """How scores are taken."""
+    """Add the options of scores and of their intervals."""
     group = parser.add_argument_group("scores")
     group.add_argument(
-        "--rater", metavar="NAME", help="score against this rater alone, such as a consensus (default: all)"
+        "--rater", metavar="NAME", help="score against this rater alone, such as a consensus (default: against all)"
     )
-    group.add_argument("--bins", type=count, default=20, metavar="N", help="bins of D-ECE (default: %(default)s)")
+    group.add_argument(
+        "--bins", type=count, default=20, metavar="N", help="number of bins of D-ECE (default: %(default)s)"
+    )
     group.add_argument(
         "--max-detections",
         type=_most,
         default=100,
         metavar="N",
-        help="detections of an image and class that count for mAP and mAR, those of highest score, or all (default: "
-        "%(default)s, as COCO)",
+        help="how many detections of a class in an image count for mAP and mAR, those of the highest score; or 'all' "
+        "(default: %(default)s, as in COCO)",
     )
     group.add_argument(
         "--resamples",
         type=count,
         default=n_resamples,
         metavar="N",
-        help="bootstrap resamples of images, or of their groups (default: %(default)s)",
+        help="number of bootstrap resamples of images, or of their groups (default: %(default)s)",
     )
     group.add_argument(
-        "--level", type=fraction, default=0.95, metavar="P", help="level of intervals (default: %(default)s)"
+        "--level",
+        type=fraction,
+        default=0.95,
+        metavar="P",
+        help="confidence level of the intervals (default: %(default)s)",
     )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of resamples (default: %(default)s)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples (default: %(default)s)")
 
 
 def add_output(parser: argparse.ArgumentParser, *flags: str, required: bool, writes: str) -> None:
     """Add the options of the folder that is written, of its pictures, and those that all commands have."""
     group = parser.add_argument_group("what is written")
     group.add_argument(*flags, type=Path, required=required, metavar="FOLDER", help=writes)
-    group.add_argument("--no-figures", action="store_true", help="leave the pictures out")
+    group.add_argument("--no-figures", action="store_true", help="write no figures")
     add_common(parser)
