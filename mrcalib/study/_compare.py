@@ -129,7 +129,7 @@ def compare(
     Returns
     -------
     Study
-        With a protocol: of the protocol's measures by the official program, with ``sound`` (the same as it should be),
+        With a protocol: of the protocol's measures by the official program, with ``corrected`` (the same as it should be),
         ``tallied`` (the ordinary metrics) and ``disputes``.
 
     Raises
@@ -251,7 +251,7 @@ def compare(
         counted += ", 0 outside regions of interest"
 
     def scored_by(*, strict: bool) -> Study:
-        told = "as the official program scores" if strict else "sound values"
+        told = "as the official program scores" if strict else "corrected values"
         return replace(
             study,
             metrics=measures,
@@ -264,7 +264,7 @@ def compare(
 
     return replace(
         scored_by(strict=True),
-        sound=scored_by(strict=False),
+        corrected=scored_by(strict=False),
         tallied=study,
         disputes=disputes_of(scores, study.methods, measures, rules),
         held_out=dict(zip(test.ids, held_out, strict=True)),
