@@ -219,9 +219,9 @@ def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadO
 
 def _labels(votes: npt.NDArray[np.uint8], classes: Sequence[ImageClass]) -> npt.NDArray[np.integer]:
     """The label map that the votes for each class were made of."""
-    total = votes[0].astype(np.int32) * classes[0].label
+    total: npt.NDArray[np.int32] = votes[0].astype(np.int32) * np.int32(classes[0].label)
     for one, mask in zip(classes[1:], votes[1:], strict=True):
-        np.add(total, mask.astype(np.int32) * one.label, out=total)
+        np.add(total, mask.astype(np.int32) * np.int32(one.label), out=total)
     return total
 
 

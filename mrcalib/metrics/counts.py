@@ -13,7 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs import Voxels, as_array, bit_masks, check_choice, check_masks, check_probs, check_voxels
+from mrcalib.inputs import (
+    Voxels,
+    as_array,
+    bit_masks,
+    check_choice,
+    check_count,
+    check_masks,
+    check_probs,
+    check_voxels,
+    refuse_probs,
+)
 from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.responses import Responses
 from mrcalib.tallies import thinned
@@ -76,7 +86,7 @@ def orc_labels(
     [0, 1, None]
     """
     check_choice("missing", missing, ("raise", "mask"))
-    voxels, shape = check_masks(raters, rater_axis=rater_axis)
+    voxels, shape = check_masks(raters, rater_axis=rater_axis, arguments=("rater_axis",))
     votes, answers = (np.zeros(shape, dtype=np.int64, order=voxels.order) for _ in range(2))
     flat_votes, flat_answers = votes.ravel(order="K"), answers.ravel(order="K")  # views of the same memory
     start = 0
@@ -204,7 +214,7 @@ def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
     Raises
     ------
     ValueError
-        If ``n_raters`` is not positive.
+        If ``n_raters`` is not a whole number of at least 1, or a probability lies outside [0, 1].
 
     Examples
     --------
@@ -213,10 +223,10 @@ def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
     """
     from scipy.special import comb
 
-    if n_raters < 1:
-        msg = f"n_raters must be at least 1; got {n_raters}."
-        raise ValueError(msg)
+    n_raters = check_count("n_raters", n_raters)
     p = check_probs(probs).astype(np.float64)[..., None]
+    if not np.all((p >= 0) & (p <= 1) | np.isnan(p)):
+        refuse_probs(p, int(np.count_nonzero(~((p >= 0) & (p <= 1)))), None)
     k = np.arange(n_raters + 1)
     density: FloatArray = comb(n_raters, k) * p**k * (1 - p) ** (n_raters - k)
     return density
