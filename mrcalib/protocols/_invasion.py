@@ -18,9 +18,9 @@ __all__ = [
     "OFFICIAL_VESSELS",
     "PLANES",
     "contact_notes",
+    "corrected_invasion",
     "official_invasion",
     "official_wasserstein",
-    "sound_invasion",
 ]
 
 OFFICIAL_VESSELS = {"PORTA": 1, "SMV": 2, "AORTA": 3, "CELIAC TRUNK": 4, "SMA": 5}
@@ -128,7 +128,7 @@ def official_invasion(
     return {"vi": scores, "vi_detail": detail}
 
 
-def sound_invasion(
+def corrected_invasion(
     probs: NDArray[Any],
     masks: Sequence[NDArray[Any] | None],
     vessels: ArrayLike,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from mrcalib.inputs import as_array, check_spacing
 from mrcalib.metrics import gaussian_crps
 from mrcalib.protocols._classes import check_class_probs, check_labels, label_map
 from mrcalib.protocols._notes import rater_notes, volume_notes
-from mrcalib.protocols._row_dice import row_dice
-from mrcalib.protocols._top_label import official_confidence_error, sound_confidence_error
-from mrcalib.protocols._truncated_crps import truncated_crps
+from mrcalib.protocols._official import corrected_confidence_error, official_confidence_error, row_dice, truncated_crps
+from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Protocol, measure, register_protocol
 
 __all__ = ["ORGANS", "curvas_2024"]
 
@@ -119,7 +118,7 @@ def curvas_2024(
     there = [one for one in maps if one is not None]
     box = _box(image, shape)
     likeliest, confidence = _official_top(p[-len(ORGANS) :, *box]) if strict else _sound_top(p[:, *box])
-    error = official_confidence_error if strict else sound_confidence_error
+    error = official_confidence_error if strict else corrected_confidence_error
     errors = [math.nan if one is None else error(confidence.ravel(), (likeliest == one[box]).ravel()) for one in maps]
     if prediction is not None:
         submitted = label_map(prediction, shape, tuple(ORGANS.values()), "prediction")
@@ -256,3 +255,51 @@ def _organ_notes(name: str, everyone: NDArray[np.bool_], no_one: NDArray[np.bool
     if math.isnan(dice):
         notes.append(f"dice of {name} is not defined: there is nothing to overlap where all raters agree.")
     return notes
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    per_organ = ("dice", "confidence", "crps")
+    return {f"{name}_{organ}": float(scores[name][organ]) for name in per_organ for organ in ORGANS} | {
+        "ece": scores["ece"]
+    }
+
+
+def _why_class_ece(strict: float, corrected: float) -> str:  # noqa: ARG001
+    return (
+        "the program takes probabilities for logits where they sum to more than 1, its float32 sums round, and certain "
+        "voxels have a bin of their own"
+    )
+
+
+def _why_row_dice(strict: float, corrected: float) -> str:
+    if math.isnan(strict) or math.isnan(corrected):
+        return "there is nothing to overlap where all raters agree, or not in the rows that the program looks at"
+    return "the program averages Dice over single rows of voxels and leaves out those without reference"
+
+
+def _why_confidence(strict: float, corrected: float) -> str:  # noqa: ARG001
+    return "one of them is not defined"
+
+
+PROTOCOL = register_protocol(
+    Protocol(
+        name="curvas-2024",
+        title="CURVAS 2024",
+        measures=(
+            *(measure(f"dice_{organ}", f"Dice {organ}", "higher") for organ in ORGANS),
+            *(measure(f"confidence_{organ}", f"confidence {organ}", "higher") for organ in ORGANS),
+            measure("ece", "ECE", "lower"),
+            *(measure(f"crps_{organ}", f"CRPS {organ}", "lower", "mm³") for organ in ORGANS),
+        ),
+        needs_vessels=False,
+        needs_classes=True,
+        scorer=curvas_2024,
+        flatten=_numbers,
+        rules={
+            "dice": Disagreement(0.001, 0.0, _why_row_dice),
+            "confidence": Disagreement(0.001, 0.0, _why_confidence),
+            "ece": Disagreement(1e-4, 0.02, _why_class_ece),
+            "crps": CRPS_DISAGREEMENT,
+        },
+    )
+)

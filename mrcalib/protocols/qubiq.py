@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mrcalib.metrics import threshold_dice
 from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.metrics.overlap import THRESHOLDS
 from mrcalib.protocols._notes import rater_notes
+from mrcalib.protocols._protocol import Disagreement, Protocol, measure, register_protocol
 from mrcalib.responses import Responses
 
 __all__ = ["qubiq"]
@@ -127,3 +128,36 @@ def _notes(responses: Responses, thresholds: str | Sequence[float], *, strict: b
         [f"At {empty} of {len(sizes)} thresholds neither side has a voxel; both_empty is their Dice."] if empty else []
     )
     return rater_notes(masks, len(answered)) + told
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {"qubiq": float(scores["dice"])}
+
+
+def _scored(
+    probs: ArrayLike,
+    raters: Any,
+    *,
+    spacing: float | Sequence[float] | None,  # noqa: ARG001
+    strict: bool,
+) -> dict[str, Any]:
+    return qubiq(probs, raters, strict=strict)
+
+
+def _why(strict: float, corrected: float) -> str:  # noqa: ARG001
+    return "the organisers do not say whether a value equal to a threshold is foreground"
+
+
+PROTOCOL = register_protocol(
+    Protocol(
+        name="qubiq",
+        title="QUBIQ",
+        measures=(measure("qubiq", "QUBIQ Dice", "higher"),),
+        needs_vessels=False,
+        needs_classes=False,
+        scorer=_scored,
+        flatten=_numbers,
+        rules={"qubiq": Disagreement(0.001, 0.0, _why)},
+        readings=("with > at the thresholds", "with >="),
+    )
+)

@@ -131,13 +131,13 @@ def paper_frame(study: Study, *, intervals: bool, reference: str | None) -> pd.D
 
 
 def disputed(study: Study) -> tuple[Metric, ...]:
-    """The measures whose program's and sound value differ enough to matter in a case; those of the sound study."""
+    """The measures whose program's and corrected value differ enough to matter in a case; those of the corrected study."""
     labels = {dispute.measure for dispute in study.disputes}
-    return () if study.sound is None else tuple(m for m in study.sound.metrics if m.label in labels)
+    return () if study.corrected is None else tuple(m for m in study.corrected.metrics if m.label in labels)
 
 
 def dispute_lines(study: Study) -> list[str]:
-    """A line for each measure on where the program's and the sound values part, with one case as an example."""
+    """A line for each measure on where the program's and the corrected values part, with one case as an example."""
     lines = []
     for label in dict.fromkeys(dispute.measure for dispute in study.disputes):
         alike = [dispute for dispute in study.disputes if dispute.measure == label]

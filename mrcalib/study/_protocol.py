@@ -30,7 +30,7 @@ Scores = Mapping[str, Mapping[str, CaseScores]]
 
 
 class Dispute(NamedTuple):
-    """A case and a method where the program's value and the sound one differ enough to matter.
+    """A case and a method where the program's value and the corrected one differ enough to matter.
 
     Attributes
     ----------
@@ -173,10 +173,10 @@ def _score(loaded: LoadedCase, calibrator: Calibrator, rules: Rules) -> CaseScor
         where |= {"vessels": loaded.vessels, "affine": affine}
         if rules.vessel_labels is not None:
             where["vessel_labels"] = rules.vessel_labels
-    strict, sound = (
+    strict, corrected = (
         rules.protocol.score(calibrated, list(loaded.raters), strict=strict, **where) for strict in (True, False)
     )
-    return CaseScores(dict(strict), dict(sound))
+    return CaseScores(dict(strict), dict(corrected))
 
 
 def measures_of(protocol: Protocol, scores: Scores, *, vessels: bool, unit: str) -> tuple[Metric, ...]:
@@ -201,7 +201,7 @@ def statistics_of(
     return {
         (method, measure.name): np.array(
             [
-                [(told[method].strict if strict else told[method].sound).get(measure.name, np.nan)]
+                [(told[method].strict if strict else told[method].corrected).get(measure.name, np.nan)]
                 for told in scores.values()
             ]
         )
@@ -213,10 +213,10 @@ def statistics_of(
 def disputes_of(
     scores: Scores, methods: Sequence[str], measures: Sequence[Metric], protocol: Protocol
 ) -> tuple[Dispute, ...]:
-    """Where the program and sound values part, case by case and method by method."""
+    """Where the program and corrected values part, case by case and method by method."""
     return tuple(
         Dispute(case, method, next((m.label for m in measures if sentence.startswith(f"{m.label}:")), ""), sentence)
         for case, told in scores.items()
         for method in methods
-        for sentence in protocol.disagreements(told[method].strict, told[method].sound)
+        for sentence in protocol.disagreements(told[method].strict, told[method].corrected)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,12 +67,12 @@ class Study:
         Whose ``statistics`` reliability diagrams are drawn from; it is in no table.
     protocol : str
         Name of the challenge's protocol whose measures these are; "" for ordinary metrics.
-    sound : Study or None
+    corrected : Study or None
         Of a protocol: its measures as they should be, where this study has what the official program says.
     tallied : Study or None
         Of a protocol: the ordinary metrics of the same methods and cases, with the curves of reliability diagrams.
     disputes : tuple of Dispute
-        Case, method, measure and sentence wherever the program's and the sound value differ enough to matter.
+        Case, method, measure and sentence wherever the program's and the corrected value differ enough to matter.
     held_out : mapping of str to mapping of str to Calibrator
         Of a protocol: each case's maps by method, fitted without its group; to be applied, not to be fitted further.
     """
@@ -90,11 +91,17 @@ class Study:
     volume_unit: str
     curve: Metric
     protocol: str = ""
-    sound: Study | None = None
+    corrected: Study | None = None
     tallied: Study | None = None
     disputes: tuple[Dispute, ...] = ()
     held_out: Mapping[str, Mapping[str, Calibrator]] = field(default_factory=dict, repr=False)
     _resampled: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def sound(self) -> Study | None:
+        """The old name of ``corrected``; it goes in the next version."""
+        warnings.warn("Study.sound is now called Study.corrected.", DeprecationWarning, stacklevel=2)
+        return self.corrected
 
     # Values -----------------------------------------------------------------------------------------------------------
 
@@ -345,7 +352,7 @@ class Study:
         return latex_of_paper_table(self, intervals=intervals, reference=reference, caption=caption)
 
     def to_paper_text(self, *, intervals: bool = False, reference: str | None = None) -> str:
-        """``paper_table`` for a terminal, with the sound values beside the program's where they differ enough to matter."""
+        """``paper_table`` for a terminal, with the corrected values beside the program's where they differ enough to matter."""
         return text_of_paper_table(self, intervals=intervals, reference=reference)
 
     def to_dict(self) -> dict[str, Any]:
@@ -373,10 +380,10 @@ class Study:
         }
         if self.protocol:
             told["protocol"] = self.protocol
-        for name, other in (("sound", self.sound), ("tallied", self.tallied)):
+        for name, other in (("corrected", self.corrected), ("tallied", self.tallied)):
             if other is not None:
                 told[name] = other.to_dict()
-        if self.sound is not None:
+        if self.corrected is not None:
             told["disputes"] = [dispute._asdict() for dispute in self.disputes]
         return told
 

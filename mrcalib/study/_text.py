@@ -76,11 +76,13 @@ def text_of_paper_table(study: Study, *, intervals: bool, reference: str | None)
     beside = disputed(study)
     cells = cells_of(study, intervals=intervals, reference=reference)
     meant = (
-        cells_of(study.sound, intervals=intervals, reference=reference) if study.sound is not None and beside else {}
+        cells_of(study.corrected, intervals=intervals, reference=reference)
+        if study.corrected is not None and beside
+        else {}
     )
     columns: dict[str, list[str]] = {}
     for metric in study.metrics:
-        for suffix, of in (("", cells), (" sound", meant if metric.name in {m.name for m in beside} else {})):
+        for suffix, of in (("", cells), (" corrected", meant if metric.name in {m.name for m in beside} else {})):
             if of:
                 unit = f" {metric.unit}" if metric.unit else ""
                 columns[f"{metric.label}{suffix}{unit} {ARROWS[metric.better]}"] = [
@@ -88,7 +90,7 @@ def text_of_paper_table(study: Study, *, intervals: bool, reference: str | None)
                 ]
     what = f"bootstrap means{f' with {study.level:.0%} intervals' if intervals else ''}"
     head = f"Table {2 if intervals else 1}: {what}; * best, ! worst, † significantly worse than {reference}"
-    lines = [head, *(["sound: beside the program's values where these are not to be trusted"] if beside else [])]
+    lines = [head, *(["corrected: beside the program's values where these are not to be trusted"] if beside else [])]
     width = max(map(len, study.methods))
     widths = {name: max(len(name), *map(len, columns[name])) for name in columns}
     for block in _fold(list(columns), widths, 118 - width):
