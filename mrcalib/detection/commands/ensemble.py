@@ -126,7 +126,11 @@ def run(args: argparse.Namespace) -> int:
         fused = {kind: _combined(kind, plan[kind], by_model, None, args) for kind in plan}
         written += [_write_coco(args.out / f"{kind}.json", images, inputs, kind) for kind, images in fused.items()]
         if args.raters:
-            results |= _scores(plan, by_model, fused, args, written)
+            tables, by_size = _scores(plan, by_model, fused, args)
+            results |= tables
+            written += _write_tables(tables, args.out)
+            if not args.no_figures:
+                written += _draw(by_size, fused, args)
         written.append(write_json(args.out / "ensemble.json", results))
         written.append(write_command(args.out / "command.txt", args.words))
         _report(results, written, args)
@@ -204,9 +208,10 @@ def _combined(
 
 def _write_coco(path: Path, images: Sequence[DetectionImage], inputs: Inputs, kind: str) -> Path:
     """The detections with the ids of the images that were read."""
-    from mrcalib.detection.files import BoxSet, merge_boxes, write_coco
+    from mrcalib.detection.files import BoxSet, write_coco
+    from mrcalib.detection.files.box_sets import merge_listings
 
-    known = merge_boxes([BoxSet(part.images, {}, part.categories) for part in (inputs.raters, *inputs.models.values())])
+    known = merge_listings([inputs.raters, *inputs.models.values()])
     here = {image.id: known.images[image.id] for image in images}
     found = BoxSet(here, {kind: {image.id: image.detections for image in images}}, known.categories)
     write_coco(path, found)
@@ -218,11 +223,8 @@ def _scores(
     by_model: Mapping[str, Sequence[DetectionImage]],
     fused: Mapping[str, Sequence[DetectionImage]],
     args: argparse.Namespace,
-    written: list[Path],
-) -> dict[str, Any]:
-    """Scores of models and ensembles; tables and pictures go to ``written``."""
-    import pandas as pd
-
+) -> tuple[dict[str, list[dict[str, Any]]], _Scores]:
+    """The tables of scores of models, of groups of models and of ensembles by size; and the scores of the last ones."""
     console: Console = args.console
     models = []
     total = len(by_model) + len(plan) * max(1, len(args.sizes))
@@ -245,12 +247,13 @@ def _scores(
     sizes = [
         _size_row(kind, size, score) for kind in by_size for size in by_size[kind] for score in by_size[kind][size]
     ]
-    groups = _model_groups(models)
-    for name, rows in (("models", models), ("model_groups", groups), ("sizes", sizes)):
-        written.append(write_csv(args.out / f"{name}.csv", pd.DataFrame(rows)))
-    if not args.no_figures:
-        written += _draw(by_size, fused, args)
-    return {"models": models, "model_groups": groups, "sizes": sizes}
+    return {"models": models, "model_groups": _model_groups(models), "sizes": sizes}, by_size
+
+
+def _write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> list[Path]:
+    import pandas as pd
+
+    return [write_csv(folder / f"{name}.csv", pd.DataFrame(rows)) for name, rows in tables.items()]
 
 
 def _ranking_scores(images: Sequence[DetectionImage], args: argparse.Namespace) -> dict[str, float]:

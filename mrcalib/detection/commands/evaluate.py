@@ -212,7 +212,7 @@ def _agreement_lines(rows: Sequence[Mapping[str, Any]], n_pairs: int) -> list[li
         ]
     import pandas as pd
 
-    means = pd.DataFrame(rows).groupby("iou_threshold")[list(columns)].mean()
+    means = pd.DataFrame(rows).groupby("iou_threshold")[list(columns)].mean().to_dict("index")
     return [
-        [f"mean of {n_pairs} pairs", f"{t:g}", *(number(value, 3) for value in means.loc[t])] for t in _PRINTED_IOUS
+        [f"mean of {n_pairs} pairs", f"{t:g}", *(number(means[t][name], 3) for name in columns)] for t in _PRINTED_IOUS
     ]

@@ -68,7 +68,8 @@ def read_models(inputs: Inputs, files: Sequence[tuple[str | None, str]], args: a
     UsageError
         If two models have the same name.
     """
-    from mrcalib.detection.files import BoxSet, merge_boxes, read_boxes
+    from mrcalib.detection.files.box_sets import BoxSet, merge_listings
+    from mrcalib.detection.files.reading import read_boxes
 
     found: dict[str, BoxSet] = {}
     extra: set[str] = set()
@@ -77,7 +78,7 @@ def read_models(inputs: Inputs, files: Sequence[tuple[str | None, str]], args: a
         read = read_boxes(path, source=name, images=inputs.raters, **_options(args, inputs.failures))
         if name is not None and len(read.sources) == 1:
             read = read.renamed(name)
-        merge_boxes([BoxSet(part.images, {}, part.categories) for part in (inputs.raters, read)])
+        merge_listings([inputs.raters, read])  # refuses files that contradict each other
         extra |= set(read.images) - set(inputs.raters.images)
         for model in read.sources:
             if model in found or model in inputs.models:

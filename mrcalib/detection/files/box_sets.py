@@ -10,7 +10,7 @@ from typing import Self
 from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.images import DetectionImage
 
-__all__ = ["BoxSet", "ImageEntry", "detection_images", "merge_boxes"]
+__all__ = ["BoxSet", "ImageEntry", "detection_images", "merge_boxes", "merge_listings"]
 
 Found = Mapping[str, "Boxes | None"]
 
@@ -196,6 +196,11 @@ def merge_boxes(sets: Iterable[BoxSet]) -> BoxSet:
     return BoxSet(images, sources, categories)
 
 
+def merge_listings(sets: Iterable[BoxSet]) -> BoxSet:
+    """The images and categories of several files together, without boxes; ValueError as in `merge_boxes`."""
+    return merge_boxes(BoxSet(one.images, {}, one.categories) for one in sets)
+
+
 def _joined(name: str, first: ImageEntry, second: ImageEntry) -> ImageEntry:
     values = {}
     for attribute in ("size", "group", "key"):
@@ -259,7 +264,7 @@ def detection_images(
             msg = f"source must be one of {', '.join(map(repr, detections.sources))}; detections are of one model."
             raise ValueError(msg)
         found = detections.sources[next(iter(detections.sources)) if source is None else source]
-        together = merge_boxes([BoxSet(part.images, {}, part.categories) for part in (raters, detections)])
+        together = merge_listings([raters, detections])
         categories, entries = set(together.categories), dict(together.images)
     one_kind = len(categories) <= 1
 

@@ -114,8 +114,9 @@ def parse_coco(
         rows = _of_the_only_source(frame, rows, source or path.stem)
     # Annotations that name no rater are of one source, who looked at all images.
     sources = _sources_of(frame, rows, rules.absent if field else "empty", rules.outside, bad)
-    labels = {row.label for by_image in rows.values() for found in by_image.values() for row in found}
-    categories = frame.categories or {label: str(label) for label in sorted(labels - {None})}
+    found = (row.label for by_image in rows.values() for mine in by_image.values() for row in mine)
+    labels = sorted({label for label in found if label is not None})
+    categories = frame.categories or {label: str(label) for label in labels}
     return rules.without_bad(BoxSet(frame.entries, sources, categories), bad)
 
 

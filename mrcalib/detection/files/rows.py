@@ -126,7 +126,8 @@ def boxes_of(
     labels = _column(rows, [row.label for row in rows], "a category", what)
 
     def checked(part: slice, image: str | None = None) -> Boxes:
-        boxes = Boxes(corners[part], *(None if x is None else x[part] for x in (scores, labels)), image=image)
+        own_scores, own_labels = (None if values is None else values[part] for values in (scores, labels))
+        boxes = Boxes(corners[part], own_scores, own_labels, image=image)
         if size is not None and outside == "raise":
             boxes.check_inside(size, image)
         return boxes
