@@ -31,11 +31,10 @@ import mrcalib
 from mrcalib import Case, ProbabilityGrid, tally, tally_cases
 from mrcalib.cli import main
 from mrcalib.io import LoadOptions, write_manifest
-from mrcalib.scale import _cluster, tally_blocks
-from mrcalib.scale._cluster_cases import at_absolute_paths
-from mrcalib.scale._overheard import overheard
-from mrcalib.scale._tasks import each_on_cluster
+from mrcalib.scale import cluster, tally_blocks
 from mrcalib.scale.blocks import _chunks
+from mrcalib.scale.cluster import each_on_cluster, recorded_messages
+from mrcalib.scale.cluster_cases import at_absolute_paths
 
 
 @pytest.fixture(scope="module")
@@ -317,23 +316,23 @@ def talking(item):
     return item, "done"
 
 
-def test_what_workers_warn_of_and_log_is_said_here(client, caplog):
+def test_what_workers_warn_of_and_log_is_repeated_here(client, caplog):
     with caplog.at_level(logging.INFO, "mrcalib"), pytest.warns(UserWarning, match="is odd") as caught:
         run_on(client, talking, ["this", "that"])
     assert sorted(str(w.message) for w in caught) == ["that is odd", "this is odd"]
     assert sorted(text for name, _, text in caplog.record_tuples if name == "mrcalib") == ["that read", "this read"]
 
 
-def test_each_thread_is_overheard_for_itself(monkeypatch):
+def test_messages_are_recorded_for_each_thread(monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the hook is taken out again afterwards
     both_listen = threading.Barrier(2)
 
     def work(item):
-        with overheard() as said:
+        with recorded_messages() as messages:
             both_listen.wait(10)
             warnings.warn(f"{item} is odd", UserWarning, stacklevel=1)
             both_listen.wait(10)
-        return [one.text for one in said]
+        return [one.text for one in messages]
 
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.simplefilter("always")
@@ -425,7 +424,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://here"])
 def test_an_address_where_nobody_answers_says_what_to_do(monkeypatch, address):
-    monkeypatch.setattr(_cluster, "CONNECT_S", "0.2s")
+    monkeypatch.setattr(cluster, "CONNECT_S", "0.2s")
     with pytest.raises(ConnectionError, match=f"No Dask scheduler answers at dask_address='{address}'.*dask scheduler"):
         tally_cases([in_memory(0)], scheduler="dask", dask_address=address)
 
@@ -445,7 +444,7 @@ def test_without_dask_the_command_that_installs_it_is_told(monkeypatch):
 def test_workers_that_would_compute_otherwise_are_refused(answer, words):
     stand_in = SimpleNamespace(run=lambda *_, **__: {"tcp://w:1": answer})
     with pytest.raises(RuntimeError, match=f"Worker tcp://w:1 {words}"):
-        _cluster._check_workers(stand_in)
+        cluster._check_workers(stand_in)
 
 
 def stored(folder, name, array, chunks):

@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.inputs import check_choice, check_probs, of_case
-from mrcalib.scale._cluster import Scheduler, any_size_of_graph, require_dask, workers
+from mrcalib.scale.cluster import Scheduler, any_size_of_graph, require_dask, workers
 from mrcalib.tallies import Cells, Columns, Tally, tally
 
 __all__ = ["tally_blocks"]

@@ -82,11 +82,8 @@ def tally_files(
         else:
             tallies = _by_slabs(opened, grid, invalid, n_processors() if n_jobs is None or n_jobs < 0 else n_jobs)
         if tallies is not None:
-            recall = None
-            if opened.roi_recall is not None and opened.rater_recalls is not None:
-                recall = RoiRecall(opened.roi_recall, opened.rater_recalls)
             found = opened.fingerprint(counted_only=True) if digest else None
-            return TalliedCase(tallies, opened.voxel_volume_ml, recall, found)
+            return TalliedCase(tallies, opened.voxel_volume_ml, opened.recall, found)
     _refuse_probs(case, options, classes)
     raise AssertionError  # pragma: no cover - the line above raises
 
