@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _AXES = "xyz"
-_SLACK = 1e-6  # how far a box may reach outside by rounding, as a fraction of the image's size
+_TOLERANCE = 1e-6  # how far a box may reach outside by rounding, as a fraction of the image's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class Boxes:
             raise ValueError(msg)
         for axis, length in enumerate(size):
             low, high = self.coordinates[:, axis], self.coordinates[:, self.n_dims + axis]
-            outside = (low < -_SLACK * length) | (high > length * (1 + _SLACK))
+            outside = (low < -_TOLERANCE * length) | (high > length * (1 + _TOLERANCE))
             if outside.any():
                 first, name = int(np.argmax(outside)), _AXES[axis]
                 msg = (

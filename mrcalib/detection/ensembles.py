@@ -63,24 +63,24 @@ def _mean_boxes(groups: BoxGroups, *, weighted: bool) -> FloatArray:
     return np.column_stack(sums) / mass[:, np.newaxis]
 
 
-def _listed(models: Models, whose: str) -> list[Boxes]:
+def _listed(models: Models, of_whom: str) -> list[Boxes]:
     listed: list[Any] = list(models.values() if isinstance(models, Mapping) else models)
     for boxes in listed:
         if not isinstance(boxes, Boxes):
             msg = (
-                f"The predictions{whose} must be Boxes, one a model; got {type(boxes).__name__}. A model that found "
+                f"The predictions{of_whom} must be Boxes, one a model; got {type(boxes).__name__}. A model that found "
                 "nothing has no boxes, Boxes.empty(); one that was not run is no part of the ensemble."
             )
             raise TypeError(msg)
     if not listed:
-        msg = f"There is no model{whose}; an ensemble needs one at least."
+        msg = f"There is no model{of_whom}; an ensemble needs one at least."
         raise ValueError(msg)
     return listed
 
 
-def _top(models: list[Boxes], size: int, whose: str) -> list[Boxes]:
+def _top(models: list[Boxes], size: int, of_whom: str) -> list[Boxes]:
     if size > len(models):
-        msg = f"size asks for {size} models{whose}; there are {len(models)}."
+        msg = f"size asks for {size} models{of_whom}; there are {len(models)}."
         raise ValueError(msg)
     return models[:size]
 

@@ -187,6 +187,6 @@ def _reach(boxes: FloatArray, threshold: float) -> tuple[FloatArray, FloatArray]
     """
     start = boxes[:, 0]
     length = boxes[:, boxes.shape[1] // 2] - start
-    slack = 1e-9 * (np.abs(start) + length)
+    margin = 1e-9 * (np.abs(start) + length)
     before = length * (1 - threshold) / threshold if threshold > 0 else np.full(len(boxes), np.inf)
-    return start - before - slack, start + length * (1 - threshold) + slack
+    return start - before - margin, start + length * (1 - threshold) + margin

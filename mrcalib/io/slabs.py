@@ -21,9 +21,10 @@ from mrcalib.io.image import Box, Order, whole_box
 from mrcalib.io.opening import SourceOpener
 from mrcalib.io.parts import Part, bounding_box, box_of, nothing, one_by_one, reading_ahead
 from mrcalib.io.probabilities import pool
-from mrcalib.io.region import Recall, region_of
+from mrcalib.io.region import region_of
 from mrcalib.io.sources import Sources, fingerprint, in_case, name_of, refuse_beside_header
 from mrcalib.options import LoadOptions
+from mrcalib.roi import RecallCounts, RoiRecall
 
 __all__ = ["SLAB", "OpenCase", "Slab", "open_case"]
 
@@ -96,11 +97,12 @@ class OpenCase:
     spacing : tuple of float or None
         Voxel edges in mm, from the header or from `Case.spacing`.
     voxel_volume_ml : float or None
-        None if neither a header nor `Case.spacing` tells it.
+        None if neither a header nor `Case.spacing` states it.
     box : tuple of slice
         What the slabs cover: the volume, or the bounding box of the region of interest.
-    roi_recall, rater_recalls : float and tuple of float, or None
-        As in `LoadedCase`; None until the last slab has been read.
+    recall : RoiRecall or None
+        How much of what the raters marked, as any class, lies in the region of interest; None until the last slab has been
+        read, and without a region or raters.
     """
 
     id: str
@@ -114,8 +116,7 @@ class OpenCase:
     spacing: tuple[float, ...] | None
     voxel_volume_ml: float | None
     box: Box
-    roi_recall: float | None = None
-    rater_recalls: tuple[float, ...] | None = None
+    recall: RoiRecall | None = None
 
     def __init__(
         self,
@@ -185,7 +186,7 @@ class OpenCase:
         self._was_read = True
         counted = [Overlaps(len(self._raters)) for _ in range(self._opener.n_labels)]
         overlaps = overlaps and self._options.check_agreement
-        recall = Recall(len(self._raters)) if self.has_region else None
+        recall = RecallCounts(len(self._raters)) if self.has_region else None
         runs = self._runs(SLAB if n_voxels is None else n_voxels)
         with ThreadPoolExecutor(max(1, n_jobs)) as threads:  # starts none before it is given work
             come = one_by_one(runs, self._tasks) if n_jobs == 1 else reading_ahead(runs, self._tasks, threads)
@@ -207,7 +208,7 @@ class OpenCase:
         if overlaps:
             self.require_agreement([one.shared for one in counted])
         if recall is not None and any(part is not None for part in self._raters):
-            self.roi_recall, self.rater_recalls = recall.shares([part is not None for part in self._raters])
+            self.recall = recall.recall()
 
     def whole(self) -> Slab:
         """The whole case as one slab, with all checks; for a case that was opened without ``crop``."""
@@ -400,11 +401,7 @@ def open_case(
     return OpenCase(case, options, classes=classes, crop=crop, digest=digest)
 
 
-def _any_class(masks: Sequence[_Votes | None]) -> list[_Votes | None]:
+def _any_class(masks: Sequence[_Votes | None]) -> list[_Mask | None]:
     """What each rater marked as any class."""
-
-    def together(votes: _Votes) -> _Votes:
-        found: _Votes = votes[0] if len(votes) == 1 else np.asarray(votes.any(axis=0)).view(np.uint8)
-        return found
-
-    return [None if mask is None else together(mask) for mask in masks]
+    found = [None if mask is None else mask.view(np.bool_) for mask in masks]
+    return [None if mask is None else mask[0] if len(mask) == 1 else mask.any(axis=0) for mask in found]

@@ -19,7 +19,7 @@ from mrcalib.io import LoadOptions
 from mrcalib.metrics import Metric, default_metrics, get_metric, mean_rater_ece
 from mrcalib.resampling import splits
 from mrcalib.responses import Responses
-from mrcalib.scale._cluster import Scheduler, workers
+from mrcalib.scale.cluster import Scheduler, workers
 from mrcalib.study._cases import are_raters, cases_of
 from mrcalib.study._folds import fitted_by_fold, pass_on
 from mrcalib.study._methods import chosen_methods

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.scale._cluster import Scheduler
-from mrcalib.scale._cluster_cases import at_absolute_paths
-from mrcalib.scale._tasks import each_on_cluster
+from mrcalib.scale.cluster import Scheduler, each_on_cluster
+from mrcalib.scale.cluster_cases import at_absolute_paths
 from mrcalib.study._checkpoints import CaseScores, hash_of_inputs, hash_of_map, read_scores, write_scores
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Cells", "Columns"]
+__all__ = ["Cells", "Columns", "equal_rows"]
 
 IntArray = NDArray[np.int64]
 Columns: TypeAlias = tuple[NDArray[Any], ...]
@@ -44,11 +44,9 @@ class Cells(NamedTuple):
         """Cells in ascending order of (stratum, bin, present, marked); voxels and offsets of equal cells are added up."""
         names = [np.asarray(c, dtype=np.int64) for c in columns[:4]]
         sums = [np.asarray(c, dtype=np.int64) for c in columns[4:]]
-        order = _ascending(names)
+        order, starts = equal_rows(names)
         if order.size:
-            names = [c[order] for c in names]
-            starts = np.flatnonzero(np.append(True, np.any([np.diff(c) != 0 for c in names], axis=0)))
-            names = [c[starts] for c in names]
+            names = [c[order[starts]] for c in names]
             sums = [_add_up(c[order], starts) for c in sums]
         return cls.from_sorted(*names, *sums)
 
@@ -105,6 +103,23 @@ def _add_up(column: IntArray, starts: NDArray[np.intp]) -> IntArray:
         msg = "There are more voxels than a tally can count; was one tally added to itself again and again?"
         raise OverflowError(msg)
     return sums
+
+
+def equal_rows(names: Sequence[IntArray]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which rows are equal in all columns ``names``.
+
+    Returns
+    -------
+    order : ndarray of shape (n_rows,), int
+        The rows in ascending order, equal ones side by side in the order in which they were given.
+    starts : ndarray of shape (n_different,), int
+        Where in ``order`` each different row begins.
+    """
+    order = _ascending(names)
+    if order.size == 0:
+        return order, order
+    changes = np.any([np.diff(column[order]) != 0 for column in names], axis=0)
+    return order, np.flatnonzero(np.append(True, changes))
 
 
 def _ascending(names: Sequence[IntArray]) -> NDArray[np.intp]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, bit_masks
-from mrcalib.tallies._cells import Cells
+from mrcalib.tallies._cells import Cells, equal_rows
 
 __all__ = ["VoteCounts", "thinned", "thinning"]
 
@@ -43,10 +43,11 @@ class VoteCounts:
     def from_rows(cls, bins: IntArray, answers: IntArray, votes: IntArray, weight: FloatArray) -> Self:
         """Vote counts from rows in any order: equal rows are added up, and rows without weight are left out."""
         used = weight > 0
-        keys = np.stack([bins[used], answers[used], votes[used]])
-        rows, index = np.unique(keys, axis=1, return_inverse=True)
-        total = np.bincount(index.ravel(), weight[used], rows.shape[1]).astype(np.float64)
-        return cls(rows[0], rows[1], rows[2], total)
+        names, weight = [column[used] for column in (bins, answers, votes)], weight[used]
+        order, starts = equal_rows(names)
+        total = np.add.reduceat(weight[order], starts) if order.size else weight
+        bins, answers, votes = (column[order[starts]] for column in names)
+        return cls(bins, answers, votes, total)
 
     @classmethod
     def from_cells(cls, cells: Cells) -> Self:

@@ -47,3 +47,18 @@ def test_metrics_of_a_list_are_the_mean_of_the_cases():
     masks = [list(m) for m in MASKS]
     found = metrics.brier_score(PROBS, masks)
     assert found == pytest.approx(np.mean([metrics.brier_score(p, m) for p, m in zip(PROBS, masks, strict=True)]))
+
+
+def test_displays_show_a_list_as_its_cases():
+    plots = pytest.importorskip("mrcalib.plots")
+    masks = [list(m) for m in MASKS]
+    found = plots.ReliabilityDisplay.from_predictions(PROBS, masks, groups=["a", "b", "b"], n_bins=10, n_resamples=50)
+    rows = [metrics.base.rows_by_case(p, m)[0] for p, m in zip(PROBS, masks, strict=True)]
+    expected = plots.ReliabilityDisplay.from_responses(rows, groups=["a", "b", "b"], n_bins=10, n_resamples=50)
+    (one,), (other,) = found.bands.values(), expected.bands.values()
+    np.testing.assert_array_equal(one.low, other.low)
+    np.testing.assert_array_equal(one.n_groups, other.n_groups)
+    counts = [metrics.binomial_count_probs(p, 3) for p in PROBS]
+    listed = plots.CountReliabilityDisplay.from_predictions(counts, masks, n_resamples=50)
+    rows = [metrics.count_responses(c, m) for c, m in zip(counts, masks, strict=True)]
+    assert listed.diagram.caption == plots.CountReliabilityDisplay.from_responses(rows, n_resamples=50).diagram.caption

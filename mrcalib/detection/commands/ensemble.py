@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     n_images = len(next(iter(by_model.values())))
     results: dict[str, Any] = {
         "n_images": n_images,
-        "ensembles": {kind: {who: list(models) for who, models in plan[kind].items()} for kind in plan},
+        "ensembles": {kind: {rater: list(models) for rater, models in plan[kind].items()} for kind in plan},
         "grouping": {"method": args.grouping, "iou_threshold": args.grouping_iou, "score": args.score},
         "failures": as_texts(inputs.failures),
     }
@@ -305,10 +305,10 @@ def _model_groups(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     rows = []
     for kind, rater in dict.fromkeys((row["kind"], row["rater"]) for row in models):
-        mine = [row for row in models if (row["kind"], row["rater"]) == (kind, rater)]
-        group: dict[str, Any] = {"models": f"RS ({rater})" if kind == RSE else "LS", "n_models": len(mine)}
+        own = [row for row in models if (row["kind"], row["rater"]) == (kind, rater)]
+        group: dict[str, Any] = {"models": f"RS ({rater})" if kind == RSE else "LS", "n_models": len(own)}
         for name in ("mAP", "mAR"):
-            values = np.array([row[name] for row in mine])
+            values = np.array([row[name] for row in own])
             group[name] = float(values.mean())
             group[f"{name}_sd"] = float(values.std(ddof=1)) if values.size > 1 else float("nan")
         rows.append(group)

@@ -112,7 +112,7 @@ def _scores(
     curves: dict[str, list[DetectionScore]] = {}
     for done, (model, images) in enumerate(by_model.items(), start=1):
         scores, curves[model] = scores_of(images, args)
-        rows += [row_of(model, whom, score) for whom, score in scores]
+        rows += [row_of(model, against, score) for against, score in scores]
         args.console.step(done, len(by_model), f"{model} scored")
     return rows, curves
 

@@ -116,11 +116,11 @@ def scores_of(
 
     raters = raters_in(images, args.rater)
     shown = raters[:_SHOWN_RATERS] if len(raters) > 1 else []
-    whom = ALL_RATERS if shown else raters[0]
+    against = ALL_RATERS if shown else raters[0]
     curves = [calibration(images, threshold, args) for threshold in args.iou]
-    found: list[tuple[str, DetectionScore]] = [(whom, curve) for curve in curves]
+    found: list[tuple[str, DetectionScore]] = [(against, curve) for curve in curves]
     for threshold in args.iou if shown else ():
-        found.append((whom, calibration(images, threshold, args, against="per-rater")))
+        found.append((against, calibration(images, threshold, args, against="per-rater")))
         found += [(rater, calibration(images, threshold, args, rater=rater)) for rater in shown]
     coco = ranking_options(args)
     shared = {"score_floor": args.score_floor, **bootstrap_of(args)}
@@ -132,17 +132,17 @@ def scores_of(
     ]
     for score, options in ranked:
         together, each = mean_over_raters(score, images, raters, **options)
-        found.append((whom, together))
+        found.append((against, together))
         found += zip(shown, each, strict=False)
     return found, curves
 
 
-def row_of(model: str, whom: str, score: DetectionScore) -> dict[str, Any]:
+def row_of(model: str, against: str, score: DetectionScore) -> dict[str, Any]:
     """A score as a row of a table, with what belongs to it."""
     return {
         "model": model,
         "score": score.name,
-        "against": whom,
+        "against": against,
         "iou": score.iou_thresholds[0] if len(score.iou_thresholds) == 1 else _span(score.iou_thresholds),
         "value": score.value,
         "low": score.low,

@@ -1,4 +1,4 @@
-"""What files of boxes say: images, and the boxes of each source in them."""
+"""The content of files of boxes: images, and the boxes of each source in them; and images made of it."""
 
 from __future__ import annotations
 
@@ -180,13 +180,13 @@ def merge_boxes(sets: Iterable[BoxSet]) -> BoxSet:
                     "same image in all files, and images be named alike."
                 )
                 raise ValueError(msg)
-        for who, found in one.sources.items():
-            mine = sources.setdefault(who, {})
+        for source, found in one.sources.items():
+            known_boxes = sources.setdefault(source, {})
             for name, boxes in found.items():
-                if boxes is not None and mine.get(name) is not None:
-                    msg = f"There are boxes of {who!r} in image {name!r} in two files; give each source a name of its own."
+                if boxes is not None and known_boxes.get(name) is not None:
+                    msg = f"There are boxes of {source!r} in image {name!r} in two files; give each source a name of its own."
                     raise ValueError(msg)
-                mine[name] = boxes if boxes is not None else mine.get(name)
+                known_boxes[name] = boxes if boxes is not None else known_boxes.get(name)
         for label, title in one.categories.items():
             known = categories.get(label, title)
             if known != title and str(label) not in (known, title):
@@ -233,7 +233,7 @@ def detection_images(
         Whose detections; needed where there are several.
     group : str, optional
         Regular expression with one group, searched for in the image's name: what it captures is the plate, patient or
-        site. By default what the files say.
+        site. By default the group that the files give.
     skip : container of str, default=()
         Names of images to leave out, such as the failures of reading.
 
@@ -277,7 +277,7 @@ def detection_images(
             _group(name, group) or entries[name].group,
             entries[name].size,
             kept(found.get(name)),
-            {who: kept(drawn.get(name)) for who, drawn in raters.sources.items()},
+            {rater: kept(drawn.get(name)) for rater, drawn in raters.sources.items()},
         )
         for name in raters.images
         if name not in skip

@@ -166,7 +166,7 @@ def number(value: Any, what: str, where: str) -> float:
 
 
 def size_of(values: Sequence[Any], where: str) -> tuple[float, ...] | None:
-    """Width, height (and depth) as a file tells them; None if it does not."""
+    """Width, height (and depth) in a file; None if it has none of them."""
     known = [value for value in values if value not in (None, "")]
     if not known:
         return None
