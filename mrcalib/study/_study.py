@@ -243,7 +243,7 @@ class Study:
         Returns
         -------
         DataFrame
-            Columns method, metric, kind, difference, low, high and verdict: "better", "worse" or "" (no difference shown). For a
+            Columns method, metric, kind, difference, low, high and verdict: "better", "worse" or "" (no verdict). For a
             signed bias it is the absolute value that is compared. A mean over cases is of those that define the metric for
             both methods.
         """
