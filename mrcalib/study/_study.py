@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,8 @@ from mrcalib.resampling import (
     weighted_means,
     weighted_values,
 )
-from mrcalib.study._latex import latex_of_paper_table
-from mrcalib.study._paper import paper_frame
 from mrcalib.study._protocol import Dispute
-from mrcalib.study._text import text_of_paper_table, text_of_study
+from mrcalib.study._tables import Kind, latex_of_paper_table, paper_frame, text_of_paper_table, text_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Kind", "Study"]
 
 FloatArray = NDArray[np.float64]
-Kind = Literal["mean", "pooled"]
 KINDS: tuple[Kind, ...] = ("mean", "pooled")
 ROUNDING = 1e-9  # of the reference: what differs by less, as a volume that is kept does, is the same
 
@@ -304,7 +301,7 @@ class Study:
 
         The best value of a metric is marked ``*``, one significantly better than the first method ``+``, or worse ``-``.
         """
-        return text_of_study(self, kind)
+        return text_of_table(self, kind)
 
     def reference(self) -> str:
         """The method that paper tables measure degradation against: TwinTrack's, else "MHR", else the first one."""
