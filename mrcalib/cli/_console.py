@@ -187,11 +187,11 @@ class Console(logging.Handler):
             sys.stderr.flush()
             self._on_counter = done < total
 
-    def failures(self, failures: Mapping[str, Exception], n_cases: int) -> None:
-        """Write which cases could not be used, each with its error."""
+    def failures(self, failures: Mapping[str, Exception], n_cases: int, what: str = "cases") -> None:
+        """Write which cases (or images) could not be used, each with its error."""
         if failures:
             others = "; the results are of the others" if len(failures) < n_cases else ""
-            self.complain(f"{len(failures)} of {n_cases} cases could not be used{others}:")
+            self.complain(f"{len(failures)} of {n_cases} {what} could not be used{others}:")
             for case, error in failures.items():
                 said = self.in_options(error)
                 self.complain(f"  {said}" if repr(case) in said else f"  {case}: {said}")

@@ -83,7 +83,7 @@ _EXAMPLES = r"""
   mrcalib compare --probs 'preds/{case}.nii.gz' --raters 'masks/{case}_{rater}.nii.gz' --roi 'organs/{case}.nii.gz' \
       --methods none MHR --cv 5
 
-  # a challenge's own scores: the tables and figures of its papers, strict, with sound values where the two part
+  # a challenge's own scores: the tables and figures of its papers, strict, with corrected values where the two part
   mrcalib compare --manifest cases.csv --protocol curvas-pdacvi --out results
   mrcalib compare --manifest train.csv --test-manifest test.csv --protocol curvas-pdacvi --formats pdf
 
@@ -108,7 +108,8 @@ and with --classes each class has all of this but the tallies in OUT/NAME, and O
 
 and with --protocol also
   table1.csv/.tex, table2.csv/.tex   bootstrap means; means with intervals; LaTeX for a manuscript
-  table1_sound.*, table2_sound.*     the same as they should be, if the program's values are off; disputes.csv says where
+  table1_corrected.*, table2_corrected.*
+                                     the same as they should be, if the program's values are off; disputes.csv says where
   protocol_per_case.csv, protocol_differences.csv, protocol.json
   figures/figure2_reliability.*, figures/figure3_cases.*, scores/*.json (a rerun scores only what has changed)
 """.removeprefix("\n")
@@ -454,7 +455,9 @@ def report(done: Comparison, console: Console) -> None:
     if (folder / "tallies").exists():
         console.show("  tallies/ (cases that have not changed are not read again)")
     if done.scored is not None:
-        console.show("  table1.csv table1.tex table2.csv table2.tex" + (" and _sound" if done.scored.disputes else ""))
+        console.show(
+            "  table1.csv table1.tex table2.csv table2.tex" + (" and _corrected" if done.scored.disputes else "")
+        )
         console.show("  protocol_per_case.csv protocol_differences.csv protocol.json disputes.csv")
         console.show("  scores/ (cases and maps that have not changed are not scored again)")
 

@@ -56,8 +56,8 @@ _EXAMPLES = r"""
   mrcalib evaluate --manifest test.csv --protocol curvas-pdacvi --vessel-labels PORTA=1,SMV=2,AORTA=3 \
       --metrics-json metrics.json
 
-A protocol's scores are those of the challenge's program, faults included. Where a fault matters, the sound value is
-beside it, with the reason; --sound shows all of them. Both are always in the files that are written.
+A protocol's scores are those of the challenge's program, faults included. Where a fault matters, the corrected value is
+beside it, with the reason; --corrected shows all of them. Both are always in the files that are written.
 
 OUT, if given, then holds summary.csv, per_case.csv, evaluation.json and command.txt.
 """.removeprefix("\n")
@@ -122,10 +122,11 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="PROTOCOL",
     )
     scores.add_argument(
-        "--sound",
+        "--corrected",
         action="store_true",
-        help="with --protocol: show all sound values too, not only those that differ enough to matter",
+        help="with --protocol: show all corrected values too, not only those that differ enough to matter",
     )
+    scores.add_argument("--sound", action="store_true", help=argparse.SUPPRESS)  # what --corrected was called in 0.1
     scores.add_argument(
         "--vessel-labels",
         type=vessel_labels,
@@ -176,12 +177,17 @@ def _gate(*, at_most: bool) -> Callable[[str], _Gate]:
 
 def run(args: argparse.Namespace) -> int:
     """Score each case, summarise, and check the gates."""
+    console: Console = args.console
+    if args.sound or any(gate.name.endswith("_sound") for gate in args.max + args.min):
+        console.complain("warning: sound values are now called corrected; the old name goes in the next version")
+        args.corrected = True
+        for limits in (args.max, args.min):
+            limits[:] = [replace(gate, name=gate.name.replace("_sound", "_corrected")) for gate in limits]
     _refuse_what_does_not_go_together(args)
     gates: list[_Gate] = args.max + args.min
     if not args.protocol:
         gates = [_named_gate(gate) for gate in gates]
     cases = cases_of(args)
-    console: Console = args.console
     scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args, gates)
     if isinstance(scorer, ProtocolScores):
         _check_gates(gates, scorer.gated)
@@ -225,7 +231,7 @@ def _refuse_what_does_not_go_together(args: argparse.Namespace) -> None:
     if args.protocol and args.invalid == "drop":
         msg = "--invalid drop does not go with --protocol, which scores whole images."
         raise UsageError(msg)
-    for option, given in (("--sound", args.sound), ("--vessel-labels", args.vessel_labels)):
+    for option, given in (("--corrected", args.corrected), ("--vessel-labels", args.vessel_labels)):
         if given and not args.protocol:
             msg = f"{option} goes with --protocol only."
             raise UsageError(msg)

@@ -180,14 +180,9 @@ def _fitted(method: Calibrator, cases: list[Case], cohorts: Mapping[str, Cohort]
         return method.fit_tally(cohorts[""], cases=cases, options=load_options_of(args))
     from mrcalib.calibrators import OneVsRestCalibrator
 
-    labels = {name: one.label for name, one in classes.items()}
-
-    def fitted(calibrator: Calibrator, name: str) -> Calibrator:
-        options = load_options_of(args, foreground=(classes[name].position,), positive=(classes[name].label,))
-        return calibrator.fit_tally(cohorts[name], cases=cases, options=options)
-
+    together = OneVsRestCalibrator(method, {name: one.label for name, one in classes.items()})
     channels = {name: one.position for name, one in classes.items()}
-    return OneVsRestCalibrator(method, labels).fit_each(labels, fitted, channels)
+    return together.fit_tally(cohorts, cases=cases, channels=channels, options=load_options_of(args))
 
 
 def _summary(calibrator: Calibrator, method: str, n_cases: int) -> dict[str, Any]:

@@ -57,9 +57,9 @@ def match(detections: Boxes, objects: Boxes, iou_threshold: float = 0.5, matchin
     iou_threshold : float, default=0.5
         Least intersection over union of a match, in [0, 1]; with 0 any overlap will do.
     matching : {"greedy", "nearest"}, default="greedy"
-        "greedy" is COCO's: by descending score (equal scores in the given order), each detection takes the object that it
-        overlaps most of those not taken [1]_. "nearest" is netcal's: each detection takes the object of its class that
-        it overlaps most, though others have taken it too [2]_.
+        "greedy" as in COCO: by descending score (equal scores in the given order), each detection takes the object that it
+        overlaps most among those that no earlier detection has [1]_. "nearest" as in netcal: each detection takes the
+        object of its class that it overlaps most, which several detections may share [2]_.
 
     Returns
     -------
@@ -191,6 +191,6 @@ def naming(image: DetectionImage, *raters: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        who = " and ".join(map(repr, raters))
-        msg = f"Image {image.id!r}, rater{'s' if len(raters) > 1 else ''} {who}: {error}"
+        names = " and ".join(map(repr, raters))
+        msg = f"Image {image.id!r}, rater{'s' if len(raters) > 1 else ''} {names}: {error}"
         raise ValueError(msg) from error

@@ -1,4 +1,4 @@
-"""Pictures of detections: calibration of scores in bars, scores against the size of ensembles, agreement of raters."""
+"""Displays of detections: calibration of scores in bars, scores against the size of ensembles, agreement of raters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcalib.detection.agreement import RaterAgreement, mean_and_sd
 from mrcalib.plots._display import GREY, Display, color_of, new_figure, wrapped
 
 if TYPE_CHECKING:
-    from mrcalib.detection.agreement import RaterAgreement
     from mrcalib.detection.scores import DetectionScore
-    from mrcalib.metrics import ReliabilityCurve
+    from mrcalib.metrics.reliability import ReliabilityCurve
 
 __all__ = ["DetectionCalibrationDisplay", "EnsembleSizeDisplay", "RaterAgreementDisplay"]
 
@@ -94,12 +94,12 @@ class DetectionCalibrationDisplay(Display):
             panels[name] = [
                 (f"{name}, IoU {score.iou_thresholds[0]:g}", score.value, _curve_of(name, score)) for score in row
             ]
-        told = next((score for row in scores.values() for score in row), None)
-        if caption is None and told is not None:
-            raters = f"rater {told.raters[0]}" if len(told.raters) == 1 else f"{len(told.raters)} raters"
+        first = next((score for row in scores.values() for score in row), None)
+        if caption is None and first is not None:
+            raters = f"rater {first.raters[0]}" if len(first.raters) == 1 else f"{len(first.raters)} raters"
             caption = (
-                f"{told.n_images} images, {raters}; {told.matching} matching, scores from {told.score_floor:g}; "
-                f"{told.details['bins'][0]} bins"
+                f"{first.n_images} images, {raters}; {first.matching} matching, scores from {first.score_floor:g}; "
+                f"{first.details['bins'][0]} bins"
             )
         return cls(panels, caption=caption or "")
 
@@ -348,20 +348,19 @@ class RaterAgreementDisplay(Display):
         self.counts_ax_, self.ax_ = self.figure_.subplots(1, 2)
         self._counts(self.counts_ax_)
         self._f1(self.ax_)
-        told = self.agreement
-        pairs = f"{len(told.pairs)} pair{'' if len(told.pairs) == 1 else 's'}"
+        agreement = self.agreement
+        pairs = f"{len(agreement.pairs)} pair{'' if len(agreement.pairs) == 1 else 's'}"
         text = (
-            f"{len(told.images)} images, {len(told.raters)} raters, {pairs}; mean and sd over images; boxes paired one to one, "
-            "as many as possible"
+            f"{len(agreement.images)} images, {len(agreement.raters)} raters, {pairs}; mean and sd over images; boxes paired "
+            "one to one, as many as possible"
         )
         self.figure_.suptitle(wrapped(text, 110), x=0.01, ha="left", fontsize="small", color=GREY)
         return self
 
     def _counts(self, ax: Any) -> None:
-        told = self.agreement
-        mean = np.array([_mean(row) for row in told.n_objects])
-        sd = np.array([_sd(row) for row in told.n_objects])
-        many = len(told.raters) > MANY
+        agreement = self.agreement
+        mean, sd = _means_and_sds(agreement.n_objects)
+        many = len(agreement.raters) > MANY
         order = np.argsort(-mean, kind="stable") if many else np.arange(mean.size)
         self.bars_ = ax.bar(
             np.arange(mean.size), mean[order], 0.7, color=PRECISION, yerr=None if many else sd, capsize=3
@@ -370,26 +369,25 @@ class RaterAgreementDisplay(Display):
             ax.set_xticks([])
             ax.set_xlabel(f"{mean.size} raters")
         else:
-            ax.set_xticks(np.arange(mean.size), told.raters)
+            ax.set_xticks(np.arange(mean.size), agreement.raters)
         ax.set_ylabel("objects in an image")
         ax.set_ylim(bottom=0)
         ax.spines[["right", "top"]].set_visible(False)
 
     def _f1(self, ax: Any) -> None:
-        told = self.agreement
-        each = told.image_f1
-        seen = ~np.isnan(told.n_first)
-        if len(told.pairs) > MANY:
-            rows = {f"all {len(told.pairs)} pairs": each[seen]}
+        agreement = self.agreement
+        each = agreement.image_f1
+        seen = ~np.isnan(agreement.n_first)
+        if len(agreement.pairs) > MANY:
+            rows = {f"all {len(agreement.pairs)} pairs": each[seen]}
         else:
-            rows = {f"{a}, {b}": each[p, seen[p]] for p, (a, b) in enumerate(told.pairs)}
+            rows = {f"{a}, {b}": each[p, seen[p]] for p, (a, b) in enumerate(agreement.pairs)}
         self.lines_: dict[str, Any] = {}
         for index, (name, values) in enumerate(rows.items()):
             color, dashes = color_of(index)
             self.lines_[name] = ax.errorbar(
-                told.iou_thresholds,
-                [_mean(column) for column in values.T],
-                [_sd(column) for column in values.T],
+                agreement.iou_thresholds,
+                *_means_and_sds(values.T),
                 color=color,
                 linestyle=dashes,
                 marker="o",
@@ -403,11 +401,7 @@ class RaterAgreementDisplay(Display):
         ax.legend(frameon=False, fontsize="small", loc="lower left")
 
 
-def _mean(values: FloatArray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-def _sd(values: FloatArray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if known.size > 1 else 0.0
+def _means_and_sds(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of each row; no error bar (0) where there are too few values."""
+    mean, sd = np.array([mean_and_sd(row) for row in rows]).T
+    return mean, np.nan_to_num(sd)

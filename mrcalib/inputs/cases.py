@@ -13,7 +13,7 @@ from mrcalib.inputs.arguments import check_groups
 from mrcalib.inputs.arrays import as_array, check_probs, is_array, voxel_shapes
 from mrcalib.inputs.raters import split_raters
 
-__all__ = ["InputCase", "case_items", "split_cases"]
+__all__ = ["InputCase", "case_items", "case_probs", "split_cases"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +74,15 @@ def case_items(probs: Any) -> list[Any] | None:
 
 def _is_one_case(item: object) -> bool:
     return is_array(item) or _is_case(item) or _is_pair(item)
+
+
+def case_probs(probs: Any) -> list[Any] | None:
+    """The probabilities of each case of a list, not checked; None if ``probs`` is one image."""
+    items = case_items(probs)
+    if items is None:
+        return None
+    loaded = [item.load() if hasattr(item, "load") else item for item in items]
+    return [item.probs if _is_case(item) else item[0] if _is_pair(item) else item for item in loaded]
 
 
 def split_cases(

@@ -45,7 +45,7 @@ class LoadedCase:
     geometry : Geometry or None
         None if no source has a header.
     voxel_volume_ml : float or None
-        None if neither a header nor `Case.spacing` tells it.
+        None if neither a header nor `Case.spacing` states it.
     vessels : ndarray of shape S, integer labels, or None
         As stored.
     spacing : tuple of float or None
@@ -219,9 +219,9 @@ def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadO
 
 def _labels(votes: npt.NDArray[np.uint8], classes: Sequence[ImageClass]) -> npt.NDArray[np.integer]:
     """The label map that the votes for each class were made of."""
-    total = votes[0].astype(np.int32) * classes[0].label
+    total: npt.NDArray[np.int32] = votes[0].astype(np.int32) * np.int32(classes[0].label)
     for one, mask in zip(classes[1:], votes[1:], strict=True):
-        np.add(total, mask.astype(np.int32) * one.label, out=total)
+        np.add(total, mask.astype(np.int32) * np.int32(one.label), out=total)
     return total
 
 
@@ -238,6 +238,6 @@ def _loaded(opened: OpenCase, slab: Slab, place: int = 0) -> LoadedCase:
         vessels=slab.vessels,
         spacing=opened.spacing,
         region=slab.region,
-        roi_recall=opened.roi_recall,
-        rater_recalls=opened.rater_recalls,
+        roi_recall=None if opened.recall is None else opened.recall.union,
+        rater_recalls=None if opened.recall is None else opened.recall.per_rater,
     )

@@ -12,8 +12,8 @@ from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, check_voxels
 from mrcalib.io import Case, ImageClass, LoadOptions
 from mrcalib.roi import RoiRecall
-from mrcalib.scale._cluster import Scheduler
-from mrcalib.scale._cluster_cases import tally_on_cluster
+from mrcalib.scale.cluster import Scheduler
+from mrcalib.scale.cluster_cases import tally_on_cluster
 from mrcalib.scale.one_case import TalliedCase, tally_files, tally_or_load
 from mrcalib.tallies import Tally
 

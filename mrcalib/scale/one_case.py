@@ -82,11 +82,8 @@ def tally_files(
         else:
             tallies = _by_slabs(opened, grid, invalid, n_processors() if n_jobs is None or n_jobs < 0 else n_jobs)
         if tallies is not None:
-            recall = None
-            if opened.roi_recall is not None and opened.rater_recalls is not None:
-                recall = RoiRecall(opened.roi_recall, opened.rater_recalls)
             found = opened.fingerprint(counted_only=True) if digest else None
-            return TalliedCase(tallies, opened.voxel_volume_ml, recall, found)
+            return TalliedCase(tallies, opened.voxel_volume_ml, opened.recall, found)
     _refuse_probs(case, options, classes)
     raise AssertionError  # pragma: no cover - the line above raises
 
@@ -94,7 +91,7 @@ def tally_files(
 def _by_slabs(opened: OpenCase, grid: ProbabilityGrid, invalid: str, n_threads: int) -> tuple[Tally, ...] | None:
     """The tally of each class; None as soon as there is a value that must not be."""
     running = [RunningTally(grid, opened.rater_names, invalid="drop") for _ in range(opened.n_classes)]
-    all_counted = not opened.has_region and invalid == "raise"  # then the tallies tell how raters overlap
+    all_counted = not opened.has_region and invalid == "raise"  # then overlaps of raters follow from the tallies
     for slab in opened.slabs(n_jobs=n_threads, overlaps=not all_counted):
         for place, counts in enumerate(running):
             masks = [None if mask is None else mask[place] for mask in slab.raters]

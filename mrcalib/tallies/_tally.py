@@ -156,7 +156,7 @@ class Tally:
             return reduce(np.bitwise_or, [((mask >> r) & 1) << b for r, b in enumerate(bits)], np.zeros_like(mask))
 
         stratum, bins, present, marked, voxels, offset_sum = self.cells
-        cells = Cells.of(stratum, bins, moved(present), moved(marked), voxels, offset_sum)
+        cells = Cells.from_rows(stratum, bins, moved(present), moved(marked), voxels, offset_sum)
         return Tally(self.grid, names, self.strata, cells, self.refused)
 
     def responses(self, *, voxel_volume: float = 1.0) -> Responses:
@@ -205,7 +205,8 @@ class Tally:
         bins, index = self._occupied_bins()
         counts = np.zeros((4, len(self.raters), bins.size))
         columns = (cells.present, cells.marked, cells.voxels, cells.offset_sum)
-        add_by_rater(index, *(constant(column) for column in columns), counts)
+        present, marked, voxels, offset_sum = map(constant, columns)
+        add_by_rater(index, present, marked, voxels, offset_sum, counts)
         return bins, counts
 
     def pooled(self) -> PooledResponses:
@@ -251,7 +252,7 @@ class Tally:
                     if header["schema"] > SCHEMA:
                         later = header["schema"]
                         raise LookupError(later)
-                    cells = Cells.of(*(file[name].astype(np.int64) for name in COLUMNS))
+                    cells = Cells.from_rows(*(file[name].astype(np.int64) for name in COLUMNS))
                 grid = shared_grid(header["mantissa_bits"], tuple(header["edges"]))
                 loaded = cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"])
                 loaded._check_cells()

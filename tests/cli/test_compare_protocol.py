@@ -36,7 +36,7 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
     out = tmp_path / "results"
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert names >= {
-        "table1.csv", "table1.tex", "table2.csv", "table2.tex", "table1_sound.tex", "table2_sound.csv",
+        "table1.csv", "table1.tex", "table2.csv", "table2.tex", "table1_corrected.tex", "table2_corrected.csv",
         "protocol_per_case.csv", "protocol_differences.csv", "protocol.json", "disputes.csv", "scores/case001.json",
         "figures/figure2_reliability.png", "figures/figure2_reliability.svg", "figures/figure3_cases.png",
         "figures/figure3_cases.svg", "table_mean.csv", "study.json", "calibrators/TwinTrack.json",
@@ -44,14 +44,14 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
     assert "Table 1: bootstrap means" in answer.out
     assert "Table 2: bootstrap means with 95% intervals" in answer.out
     assert "PORTA" in answer.out
-    assert "Where the program's value and the sound one differ" in answer.out
+    assert "Where the program's value and the corrected one differ" in answer.out
     assert "Mean over cases" in answer.out
     assert "figures/figure3_cases.svg" in answer.out
     assert "scores whole images: outside the region of interest every method predicts 0" in answer.err
     table = pd.read_csv(out / "table1.csv", index_col="method")
     assert table.index.tolist() == ["none", "TwinTrack"]
     per_case = pd.read_csv(out / "protocol_per_case.csv")
-    assert set(per_case["scored"]) == {"program", "sound"}
+    assert set(per_case["scored"]) == {"program", "corrected"}
     tdsc = per_case.query("metric == 'tdsc' and scored == 'program' and method == 'none'")["value"]
     assert table.loc["none", "TDSC"] == pytest.approx(tdsc.mean(), rel=0.1)
     assert len(tdsc) == 6
@@ -75,11 +75,11 @@ def test_a_rerun_scores_nothing_and_changes_nothing(run, data, tmp_path):
 def test_sound_tables_of_an_earlier_run_do_not_stay(run, data, tmp_path, monkeypatch):
     words = ("compare", "--manifest", data / "manifest.csv", *FEW, *CURVAS, "--no-figures")
     run(*words)
-    assert (tmp_path / "results" / "table1_sound.tex").exists()
+    assert (tmp_path / "results" / "table1_corrected.tex").exists()
     monkeypatch.setattr("mrcalib.protocols.Protocol.disagreements", lambda *_: [])
     answer = run(*words)
-    assert not (tmp_path / "results" / "table1_sound.tex").exists()
-    assert "sound" not in answer.out
+    assert not (tmp_path / "results" / "table1_corrected.tex").exists()
+    assert "corrected" not in answer.out
 
 
 def test_the_same_files_give_the_values_of_direct_calls(run, data, tmp_path):

@@ -76,7 +76,10 @@ def test_help_lists_the_names_that_the_library_knows(run):
         (["compare", "--manifest", "m.csv", "--probs", "p/{case}"], "--manifest and --probs exclude each other"),
         (["compare", "--probs-columns", "p*"], "chooses columns of a --manifest"),
         (["compare", "--manifest", "m.csv", "--methods", "magic"], "There is no method 'magic'. Known: "),
-        (["compare", "--manifest", "m.csv", "--metrics", "mr_exe"], "There is no metric 'mr_exe'. Did you mean 'mr_ece'"),
+        (
+            ["compare", "--manifest", "m.csv", "--metrics", "mr_exe"],
+            "There is no metric 'mr_exe'. Did you mean 'mr_ece'",
+        ),
         (["compare", "--manifest", "m.csv", "--cv", "some"], "expected leave-one-group-out"),
         (
             ["compare", "--manifest", "m.csv", "--cv", "5", "--test-manifest", "t.csv"],
@@ -134,13 +137,17 @@ def test_errors_speak_of_the_options_of_the_command():
         return in_options(text, parser._actions)
 
     assert said("Say which: positive=(1, 255).") == "Say which: --positive 1,255."
-    assert said("for example foreground=(1,); got foreground=None.") == "for example --foreground 1; got no --foreground."
+    assert (
+        said("for example foreground=(1,); got foreground=None.") == "for example --foreground 1; got no --foreground."
+    )
     assert said("pass check_agreement=False (LoadOptions).") == "pass --no-agreement-check."
     assert said("leave them out with invalid='drop'.") == "leave them out with --invalid drop."
     assert said("Read it with values='probabilities'.") == "Read it without --logits."
     assert said("pass expit(logits) (of files: LoadOptions(values='logits')).") == "give --logits."
     assert said("or mask them with roi=.") == "or mask them with --roi."
-    assert said("margin_mm=20 is too much, coarse_threshold=0.25;") == "--margin 20 is too much, --coarse-threshold 0.25;"
+    assert (
+        said("margin_mm=20 is too much, coarse_threshold=0.25;") == "--margin 20 is too much, --coarse-threshold 0.25;"
+    )
     assert in_options(FileNotFoundError(2, "No such file", "x.json")) == "x.json: No such file"
 
 

@@ -90,7 +90,7 @@ def test_a_cohort_has_no_missing_group_and_no_impossible_volume():
     with pytest.raises(ValueError, match="groups must not be missing; 1 of 2"):
         Cohort([part, part], groups=["a", float("nan")])
     for volume in (-1, 0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="voxel_volume must be a positive number"):
+        with pytest.raises(ValueError, match="voxel_volume must be a positive, finite number"):
             Cohort([part], voxel_volume=[volume])
 
 

@@ -211,6 +211,15 @@ def test_one_file_holds_the_masks_of_all_raters(tmp_path, axis, stored):
     assert counted.tallies[0] == mrcalib.tally(probs, masks, rater_names=["1", "2", "3"])
 
 
+def test_a_file_with_a_header_has_raters_where_others_have_channels(tmp_path):
+    probs, masks = arrays(0)
+    nib.save(nib.Nifti1Image(np.stack(masks, axis=-1), np.eye(4)), tmp_path / "stack.nii.gz")
+    loaded = Case("A", probs, {"all": tmp_path / "stack.nii.gz"}).load(options=LoadOptions(rater_axis=-1))
+    np.testing.assert_array_equal(np.stack(loaded.raters), masks)
+    with pytest.raises(ValueError, match="has 3 channels; expected one value a voxel"):
+        Case("A", probs, {"all": tmp_path / "stack.nii.gz"}).load()
+
+
 def test_an_array_of_raters_last_says_so():
     probs, masks = arrays(0)
     loaded = Case("A", probs, np.stack(masks, axis=-1)).load(options=LoadOptions(rater_axis=-1))

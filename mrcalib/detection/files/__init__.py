@@ -1,7 +1,7 @@
 """Files of boxes: COCO JSON, tables, napari's rectangles. What raters drew and what detectors found, image by image.
 
-Nothing is guessed: a rater who did not look at an image is not one who found nothing, and boxes that cannot be are refused
-with the file, the image and the box.
+Nothing is guessed: a rater who did not look at an image differs from one who found nothing, and invalid boxes are refused with
+the file, the image and the box.
 """
 
 from mrcalib.detection.files.box_sets import BoxSet, ImageEntry, detection_images, merge_boxes

@@ -1,4 +1,4 @@
-"""What files of boxes say: images, and the boxes of each source in them."""
+"""The content of files of boxes: images, and the boxes of each source in them; and images made of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.images import DetectionImage
 
-__all__ = ["BoxSet", "ImageEntry", "detection_images", "merge_boxes"]
+__all__ = ["BoxSet", "ImageEntry", "detection_images", "merge_boxes", "merge_listings"]
 
 Found = Mapping[str, "Boxes | None"]
 
@@ -180,13 +180,13 @@ def merge_boxes(sets: Iterable[BoxSet]) -> BoxSet:
                     "same image in all files, and images be named alike."
                 )
                 raise ValueError(msg)
-        for who, found in one.sources.items():
-            mine = sources.setdefault(who, {})
+        for source, found in one.sources.items():
+            known_boxes = sources.setdefault(source, {})
             for name, boxes in found.items():
-                if boxes is not None and mine.get(name) is not None:
-                    msg = f"There are boxes of {who!r} in image {name!r} in two files; give each source a name of its own."
+                if boxes is not None and known_boxes.get(name) is not None:
+                    msg = f"There are boxes of {source!r} in image {name!r} in two files; give each source a name of its own."
                     raise ValueError(msg)
-                mine[name] = boxes if boxes is not None else mine.get(name)
+                known_boxes[name] = boxes if boxes is not None else known_boxes.get(name)
         for label, title in one.categories.items():
             known = categories.get(label, title)
             if known != title and str(label) not in (known, title):
@@ -194,6 +194,11 @@ def merge_boxes(sets: Iterable[BoxSet]) -> BoxSet:
                 raise ValueError(msg)
             categories[label] = title if known == str(label) else known
     return BoxSet(images, sources, categories)
+
+
+def merge_listings(sets: Iterable[BoxSet]) -> BoxSet:
+    """The images and categories of several files together, without boxes; ValueError as in `merge_boxes`."""
+    return merge_boxes(BoxSet(one.images, {}, one.categories) for one in sets)
 
 
 def _joined(name: str, first: ImageEntry, second: ImageEntry) -> ImageEntry:
@@ -228,7 +233,7 @@ def detection_images(
         Whose detections; needed where there are several.
     group : str, optional
         Regular expression with one group, searched for in the image's name: what it captures is the plate, patient or
-        site. By default what the files say.
+        site. By default the group that the files give.
     skip : container of str, default=()
         Names of images to leave out, such as the failures of reading.
 
@@ -259,7 +264,7 @@ def detection_images(
             msg = f"source must be one of {', '.join(map(repr, detections.sources))}; detections are of one model."
             raise ValueError(msg)
         found = detections.sources[next(iter(detections.sources)) if source is None else source]
-        together = merge_boxes([BoxSet(part.images, {}, part.categories) for part in (raters, detections)])
+        together = merge_listings([raters, detections])
         categories, entries = set(together.categories), dict(together.images)
     one_kind = len(categories) <= 1
 
@@ -272,7 +277,7 @@ def detection_images(
             _group(name, group) or entries[name].group,
             entries[name].size,
             kept(found.get(name)),
-            {who: kept(drawn.get(name)) for who, drawn in raters.sources.items()},
+            {rater: kept(drawn.get(name)) for rater, drawn in raters.sources.items()},
         )
         for name in raters.images
         if name not in skip

@@ -1,4 +1,4 @@
-"""COCO JSON: what raters drew, with one file a rater or the rater in each annotation, and what detectors found."""
+"""Reading COCO JSON: boxes of raters, in one file for each or with the rater in each annotation, and of detectors."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def read_coco(
 ) -> BoxSet:
     """Read COCO JSON: annotations of raters, a detector's results, or both in one form.
 
-    An object with ``images``, ``annotations`` and ``categories`` is one source's, who looked at all images that it lists,
-    unless each annotation names its ``rater`` (or ``annotator``). Images may list their ``raters``, which tells those who
-    looked and found nothing, and their ``group`` (``patient``, ``site``). Annotations may have a ``score``. A list is
+    An object with ``images``, ``annotations`` and ``categories`` is of one source, who looked at all its images, unless
+    each annotation names its ``rater`` (or ``annotator``). Images may list their ``raters``, those who looked and found
+    nothing included, and their ``group`` (``patient``, ``site``). Annotations may have a ``score``. A list is
     results of a detector that ran on all ``images``. A ``bbox`` is x, y, width, height; or x, y, z, width, height, depth.
 
     Parameters
@@ -51,19 +51,19 @@ def read_coco(
     path : str or Path
         The file.
     source : str, optional
-        Name of its rater or model; the file's stem by default. Annotations that name their rater take no other.
+        Name of its rater or model; by default the stem of the file. Annotations that name their rater keep that name.
     images : BoxSet, optional
         The images that a list of results is about, and the known categories.
     absent : {"empty", "missing"}, optional
-        Of raters in annotations, in images that do not list ``raters``: whether one without a box found nothing there, or
-        did not look. Refused where it matters and is not said.
+        Whether a rater without a box in an image that does not list its ``raters`` found nothing there, or did not look.
+        By default a file in which this matters is refused.
     outside : {"raise", "clip"}, default="raise"
         What becomes of boxes that reach outside an image of known size.
     crowds : {"raise", "drop"}, default="raise"
         What becomes of annotations of whole crowds (``iscrowd``), which are no objects.
     failures : dict, optional
-        Takes the error of each image with a bad box, by name; the image stays in the list, without boxes, to be left out
-        by `detection_images`. Without it the first error is raised.
+        Filled with the error of each image that has a bad box, by name. The image stays among the images, without boxes;
+        `detection_images` leaves it out with ``skip=failures``. By default the first error is raised.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def read_coco(
         If there is no such file.
     ValueError
         If it is not COCO JSON; an id is there twice; an image or a category is not known; a box is inverted, without
-        extent, outside the image or not finite; or it is not told who looked at an image.
+        extent, outside the image or not finite; or it is unknown who looked at an image.
 
     References
     ----------
@@ -114,14 +114,15 @@ def parse_coco(
         rows = _of_the_only_source(frame, rows, source or path.stem)
     # Annotations that name no rater are of one source, who looked at all images.
     sources = _sources_of(frame, rows, rules.absent if field else "empty", rules.outside, bad)
-    labels = {row.label for by_image in rows.values() for found in by_image.values() for row in found}
-    categories = frame.categories or {label: str(label) for label in sorted(labels - {None})}
+    found = (row.label for by_image in rows.values() for listed in by_image.values() for row in listed)
+    labels = sorted({label for label in found if label is not None})
+    categories = frame.categories or {label: str(label) for label in labels}
     return rules.without_bad(BoxSet(frame.entries, sources, categories), bad)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What a file says besides boxes: images, who looked at each as far as it is told, categories."""
+    """The content of a file besides boxes: images, who looked at each (None where the file does not say), categories."""
 
     path: Path
     entries: dict[str, ImageEntry]
@@ -132,8 +133,8 @@ class _Frame:
 
     @property
     def named(self) -> list[str]:
-        """Everyone who is said to have looked at an image."""
-        return list(dict.fromkeys(who for raters in self.looked.values() if raters for who in raters))
+        """All raters that an image lists."""
+        return list(dict.fromkeys(rater for raters in self.looked.values() if raters for rater in raters))
 
 
 def _frame(content: Any, path: Path, images: BoxSet | None) -> _Frame:
@@ -154,21 +155,21 @@ def _frame(content: Any, path: Path, images: BoxSet | None) -> _Frame:
     return _Frame(path, entries, looked, categories, annotations, [str(rater) for rater in raters])
 
 
-def _rows_of(frame: _Frame, field: str | None, source: str, rules: Rules, bad: Failures) -> _Rows:
-    """The boxes by source and image; an image's first fault goes to ``bad``."""
+def _rows_of(frame: _Frame, field: str | None, only_source: str, rules: Rules, bad: Failures) -> _Rows:
+    """The boxes by source and image; the first error of each image goes to ``bad``."""
     names = _names_by_key(frame.entries, frame.path)
     rows: _Rows = {}
     for position, one in enumerate(frame.annotations):
         image = _image_of(one, position, names, frame.path)
-        who = str(one[field]) if field else source
-        listed = rows.setdefault(who, {}).setdefault(image, [])
+        source = str(one[field]) if field else only_source
+        listed = rows.setdefault(source, {}).setdefault(image, [])
         where = f"{frame.path}, {_place(one, position)}"
         try:
             if not one.get("iscrowd"):
                 listed.append(_row(one, where, image, frame.categories))
             elif rules.crowds == "raise":
                 msg = (
-                    f"Image {image!r}, source {who!r}: {where} is a crowd (iscrowd), which is no object; leave crowds out "
+                    f"Image {image!r}, source {source!r}: {where} is a crowd (iscrowd), which is no object; leave crowds out "
                     "by crowds='drop'."
                 )
                 raise ValueError(msg)
@@ -178,15 +179,15 @@ def _rows_of(frame: _Frame, field: str | None, source: str, rules: Rules, bad: F
 
 
 def _of_the_only_source(frame: _Frame, rows: _Rows, source: str) -> _Rows:
-    """The rows of annotations that name no rater, under the name of whose they are."""
-    mine = next(iter(rows.values()), {})
+    """The rows of annotations that name no rater, under the name of their source."""
+    only = next(iter(rows.values()), {})
     named = frame.named
     if not named:
-        return {source: mine}
-    if mine and len(named) > 1:
+        return {source: only}
+    if only and len(named) > 1:
         msg = f"{frame.path}: images list the raters {', '.join(named)}, but annotations do not name theirs (field 'rater')."
         raise ValueError(msg)
-    return {named[0]: mine}
+    return {named[0]: only}
 
 
 def _sources_of(
@@ -194,33 +195,31 @@ def _sources_of(
 ) -> dict[str, dict[str, Boxes | None]]:
     """The boxes of each source in each image that it looked at."""
     sources: dict[str, dict[str, Boxes | None]] = {
-        who: {} for who in dict.fromkeys([*frame.raters, *frame.named, *rows])
+        source: {} for source in dict.fromkeys([*frame.raters, *frame.named, *rows])
     }
     for image, entry in frame.entries.items():
         n_dims = 2 if entry.size is None else len(entry.size)
         try:
-            for who, found in sources.items():
-                mine = rows.get(who, {}).get(image)
-                if _looked(frame, image, who, absent, drew=mine is not None):
-                    what = f"image {image!r}, source {who!r}"
-                    found[image] = boxes_of(mine or [], what, entry.size, outside, n_dims)
+            for source, found in sources.items():
+                drawn = rows.get(source, {}).get(image)
+                if _looked(frame, image, source, absent, drew=drawn is not None):
+                    what = f"image {image!r}, source {source!r}"
+                    found[image] = boxes_of(drawn or [], what, entry.size, outside, n_dims)
         except ValueError as error:
             bad.setdefault(image, error)
     return sources
 
 
-def _looked(frame: _Frame, image: str, who: str, absent: Absent | None, *, drew: bool) -> bool:
+def _looked(frame: _Frame, image: str, source: str, absent: Absent | None, *, drew: bool) -> bool:
     raters = frame.looked[image]
     if raters is not None:
-        if drew and who not in raters:
-            msg = (
-                f"{frame.path}: {who!r} has boxes in image {image!r}, whose raters are said to be {', '.join(raters)}."
-            )
+        if drew and source not in raters:
+            msg = f"{frame.path}: {source!r} has boxes in image {image!r}, whose list of raters is {', '.join(raters)}."
             raise ValueError(msg)
-        return who in raters
+        return source in raters
     if not drew and absent is None:
         msg = (
-            f"{frame.path}: rater {who!r} has no box in image {image!r}, and the image does not list its raters. Did the "
+            f"{frame.path}: rater {source!r} has no box in image {image!r}, and the image does not list its raters. Did the "
             "rater look and find nothing (absent='empty'), or not look (absent='missing')?"
         )
         raise ValueError(msg)
@@ -237,7 +236,7 @@ def _list_of(content: Any, key: str, path: Path) -> list[Any]:
 
 
 def _images(content: Any, path: Path) -> tuple[dict[str, ImageEntry], dict[str, list[str] | None]]:
-    """Images by name, and who looked at each as far as the file tells."""
+    """Images by name, and the raters who looked at each; None where the file does not list them."""
     entries: dict[str, ImageEntry] = {}
     looked: dict[str, list[str] | None] = {}
     listed = _list_of(content, "images", path)

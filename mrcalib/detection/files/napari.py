@@ -45,7 +45,7 @@ def read_napari(
     source : str, optional
         Name of the rater; the file's stem by default.
     size : tuple of float, optional
-        Width and height of the image, which the file does not tell.
+        Width and height of the image, which the file does not contain.
     enclose : bool, default=False
         Take the enclosing box of a rectangle that is turned, or of another shape; by default these are refused.
     outside, failures

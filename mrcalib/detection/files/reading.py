@@ -33,7 +33,7 @@ def read_boxes(
         A ``.json`` or ``.csv`` file; or, for napari's, a template such as ``"test/{case}/{case}_{rater}.json"``, in which
         ``{case}`` stands for the image. A rater without a file for an image did not look at it.
     source : str, optional
-        Whose boxes they are, where the file does not tell; its stem by default.
+        Name of the rater or model where the file names none; by default the stem of the file.
     images, absent, crowds
         As in `read_coco`.
     outside, failures

@@ -126,7 +126,8 @@ def boxes_of(
     labels = _column(rows, [row.label for row in rows], "a category", what)
 
     def checked(part: slice, image: str | None = None) -> Boxes:
-        boxes = Boxes(corners[part], *(None if x is None else x[part] for x in (scores, labels)), image=image)
+        own_scores, own_labels = (None if values is None else values[part] for values in (scores, labels))
+        boxes = Boxes(corners[part], own_scores, own_labels, image=image)
         if size is not None and outside == "raise":
             boxes.check_inside(size, image)
         return boxes
@@ -165,7 +166,7 @@ def number(value: Any, what: str, where: str) -> float:
 
 
 def size_of(values: Sequence[Any], where: str) -> tuple[float, ...] | None:
-    """Width, height (and depth) as a file tells them; None if it does not."""
+    """Width, height (and depth) in a file; None if it has none of them."""
     known = [value for value in values if value not in (None, "")]
     if not known:
         return None

@@ -33,7 +33,7 @@ def write_coco(path: str | Path, boxes: BoxSet) -> None:
     path : str or Path
         The file.
     boxes : BoxSet
-        Images without a key are numbered from 1. Boxes without labels are of category 1, "object".
+        Images without a key are numbered from 1. Boxes without labels get the category 1, "object".
 
     Raises
     ------
@@ -54,37 +54,37 @@ def write_coco(path: str | Path, boxes: BoxSet) -> None:
     >>> folder.cleanup()
     """
     keys = _keys(boxes)
-    lone = len(boxes.sources) == 1 and all(
+    single = len(boxes.sources) == 1 and all(
         found.get(image) is not None for found in boxes.sources.values() for image in boxes.images
     )
     images = []
     for name, entry in boxes.images.items():
-        looked = [who for who, found in boxes.sources.items() if found.get(name) is not None]
+        looked = [source for source, found in boxes.sources.items() if found.get(name) is not None]
         images.append(
             {"id": keys[name], "file_name": name}
             | dict(zip(("width", "height", "depth"), map(_short, entry.size or ()), strict=False))
             | ({} if entry.group is None else {"group": entry.group})
-            | ({} if lone else {"raters": looked})
+            | ({} if single else {"raters": looked})
         )
     annotations: list[dict[str, Any]] = []
-    for who, result in _results(boxes, keys):
+    for source, result in _results(boxes, keys):
         box = result["bbox"]
         extent = box[len(box) // 2 :]
         one = {"id": len(annotations) + 1, **result, "area": math.prod(extent), "iscrowd": 0}
-        annotations.append(one if lone else one | {"rater": who})
+        annotations.append(one if single else one | {"rater": source})
     names = dict(boxes.categories) or {1: "object"}
     content = {
         "images": images,
         "annotations": annotations,
         "categories": [{"id": label, "name": name} for label, name in names.items()],
-    } | ({} if lone else {"raters": list(boxes.sources)})
+    } | ({} if single else {"raters": list(boxes.sources)})
     _write_json(path, content)
 
 
 def write_coco_results(path: str | Path, boxes: BoxSet, source: str | None = None) -> None:
     """Write the detections of one source as a list of COCO results, whole or not at all.
 
-    Such a list does not tell which images there were: where the detector found nothing it says nothing.
+    Such a list contains no entry for an image in which the detector found nothing, nor any list of the images.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def write_coco_results(path: str | Path, boxes: BoxSet, source: str | None = Non
     Raises
     ------
     ValueError
-        If boxes have no scores, or it is not said whose they are.
+        If boxes have no scores, or there are several sources and none is chosen.
     """
     if source is None:
         if len(boxes.sources) != 1:
@@ -120,19 +120,19 @@ def _write_json(path: str | Path, content: Any) -> None:
 
 
 def _results(boxes: BoxSet, keys: Mapping[str, int | str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for who, found in boxes.sources.items():
-        for image, mine in found.items():
-            if mine is None:
+    for source, by_image in boxes.sources.items():
+        for image, found in by_image.items():
+            if found is None:
                 continue
-            low = mine.coordinates[:, : mine.n_dims].tolist()
-            extent = mine.extent.tolist()
-            for i in range(len(mine)):
+            low = found.coordinates[:, : found.n_dims].tolist()
+            extent = found.extent.tolist()
+            for i in range(len(found)):
                 result: dict[str, Any] = {
                     "image_id": keys[image],
-                    "category_id": 1 if mine.labels is None else int(mine.labels[i]),
+                    "category_id": 1 if found.labels is None else int(found.labels[i]),
                     "bbox": [*low[i], *extent[i]],
                 }
-                yield who, result if mine.scores is None else result | {"score": float(mine.scores[i])}
+                yield source, result if found.scores is None else result | {"score": float(found.scores[i])}
 
 
 def _keys(boxes: BoxSet) -> dict[str, int | str]:
