@@ -247,7 +247,8 @@ class Cohort:
         index = np.empty_like(order)
         index[order] = np.repeat(np.arange(starts.size), np.diff(starts, append=order.size))
         total = np.bincount(index, voxels, starts.size).astype(np.float64)
-        return VoteCounts(*(column[order[starts]] for column in names), total), case, index, voxels
+        bins, answers, votes = (column[order[starts]] for column in names)
+        return VoteCounts(bins, answers, votes, total), case, index, voxels
 
     def save(self, folder: str | Path) -> None:
         """Write each case's tally to ``folder/<case id>.npz``; ``Cohort.load`` reads them back."""

@@ -216,6 +216,7 @@ def pids(client):
     return list(client.run(os.getpid).values())
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_run_loses_nothing(client, tmp_path):
     cases = on_disk(tmp_path / "data", 24, shape=(60, 50, 40))
     folder = tmp_path / "kept"
@@ -261,6 +262,7 @@ def test_work_whose_worker_dies_is_done_by_another(client, tmp_path):
     assert run_on(client, kill_once, [tmp_path / "marker"]) == ["survived"]
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_every_worker_is_an_error_of_its_own(client):
     found = run_on(client, kill_always, ["a", "deadly", *map(str, range(8))], ahead=2)
     assert [item for item in found if isinstance(item, str)] == ["a", *map(str, range(8))]
@@ -376,6 +378,7 @@ def compared(folder):
     return kept | {"study.json": (folder / "study.json").read_text()}
 
 
+@pytest.mark.slow
 def test_the_command_line_gives_the_same_files_by_address(client, tmp_path, capsys):
     write_manifest(on_disk(tmp_path / "data", 4), tmp_path / "cases.csv")
     words = ["compare", "--manifest", str(tmp_path / "cases.csv"), *COMPARE]
@@ -462,6 +465,7 @@ def image(rng):
     return probs, (rng.random((3, *shape)) < probs).astype(np.uint8), rng.integers(0, 2, shape).astype(bool)
 
 
+@pytest.mark.slow
 def test_blocks_of_a_zarr_store_are_the_whole_on_a_cluster(client, tmp_path, image):
     probs, masks, roi = image
     p = stored(tmp_path, "p", probs, (8, 8, 8))

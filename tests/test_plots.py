@@ -562,6 +562,7 @@ def test_without_matplotlib_the_remedy_is_named(study, monkeypatch):
         display.plot()
 
 
+@pytest.mark.slow
 def test_importing_plots_does_not_import_matplotlib():
     code = "import sys, mrcalib.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -47,7 +47,7 @@ SURFACE = {
     "mrcalib.detection.files": """
         BoxSet ImageEntry detection_images merge_boxes read_box_csv read_boxes read_coco read_napari rescore write_box_csv
         write_coco write_coco_results write_napari""",
-    "mrcalib.protocols": "PROTOCOLS Protocol curvas_2024 curvas_pdacvi get_protocol qubiq",
+    "mrcalib.protocols": "Measure PROTOCOLS Protocol curvas_2024 curvas_pdacvi get_protocol qubiq",
     "mrcalib.simulate": "Phantom phantoms write_curvas_pdacvi write_dataset",
     "mrcalib.plots": """
         CalibrationMapDisplay CaseDisplay CasesDisplay CountReliabilityDisplay DetectionCalibrationDisplay

@@ -139,6 +139,7 @@ def test_arrays_have_the_promised_shapes_and_types_and_are_read_only():
     assert not any(getattr(case, name).flags.writeable for name in ARRAYS)
 
 
+@pytest.mark.slow
 def test_values_are_plausible():
     for case in phantoms(4, rng=0):
         assert set(np.unique(case.raters)) <= {0, 1}
@@ -151,6 +152,7 @@ def test_values_are_plausible():
         assert case.image[lesion].mean() < case.image[case.roi & (case.truth < 0.01)].mean() - 15
 
 
+@pytest.mark.slow
 def test_raters_draw_coherent_masks_that_disagree():
     cases = list(phantoms(8, rng=0, miss_rate=0))
     dices = [mean_pairwise_dice(case.raters) for case in cases]
@@ -202,6 +204,7 @@ def test_truth_is_calibrated_for_a_small_panel_over_many_cases():
         assert response[chosen].mean() == pytest.approx(truth[chosen].mean(), abs=0.03)
 
 
+@pytest.mark.slow
 def test_only_small_lesions_are_overlooked_and_then_the_mask_is_empty():
     cases = list(phantoms(60, SMALL, n_members=1, lesion_fraction=0.03, miss_rate=0.4, rng=0))
     seen = np.array([c.raters.any((1, 2, 3)).mean() for c in cases])
@@ -219,11 +222,13 @@ def test_the_mean_lesion_fills_its_fraction():
     assert np.std(np.log(fractions)) > 0.3
 
 
+@pytest.mark.slow
 def test_an_honest_segmenter_answers_the_truth():
     for case in phantoms(3, rng=0, overconfidence=1, bias=0, noise=0, miss_rate=0):
         np.testing.assert_allclose(case.members, np.broadcast_to(case.truth, case.members.shape), atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overconfidence", "bias", "noise", "slack"),
     [(2.5, 0.5, 0.5, 0.12), (2.5, 0.5, 0.0, 0.005), (1.5, -0.5, 0.0, 0.005)],
@@ -237,6 +242,7 @@ def test_segmenters_are_overconfident_and_biased_as_asked(overconfidence, bias, 
     assert -intercept / slope == pytest.approx(bias, abs=3 * slack)
 
 
+@pytest.mark.slow
 def test_segmenters_saturate_as_real_ones_do():
     for case in phantoms(6, rng=0):
         background = case.members[:, case.truth < 1e-3]
@@ -259,6 +265,7 @@ def test_cases_without_a_lesion_are_spread_evenly_and_doubtful_only_to_segmenter
         assert_same(one, other)
 
 
+@pytest.mark.slow
 def test_consecutive_cases_share_a_patient():
     groups = [case.group for case in phantoms(5, SMALL, cases_per_group=2, rng=0)]
     assert groups == ["patient001"] * 2 + ["patient002"] * 2 + ["patient003"]

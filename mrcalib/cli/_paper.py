@@ -90,7 +90,7 @@ def write_paper_tables(study: Study, folder: Path, reference: str) -> None:
 
 def report_paper_tables(study: Study, console: Console, reference: str) -> None:
     """Print both tables, where the program's values are not to be trusted, and what is won and lost."""
-    from mrcalib.study._paper import dispute_lines, partly_defined
+    from mrcalib.study._tables import dispute_lines, partly_defined
 
     console.show(study.description)
     for _, intervals in TABLES:

@@ -84,14 +84,14 @@ class ProtocolScores:
 
     def measures(self, by_case: Mapping[str, Scores]) -> list[tuple[Metric, bool]]:
         """All numbers that cases have, the measures first; and whether each is shown."""
-        from mrcalib.protocols._protocol import measure
+        from mrcalib.protocols._protocol import Measure
 
         measures = list(self.protocol.measures_for(vessels=self._has_vessels))
         differing = {name for told in self.told.values() for name in told.differing}
         names = dict.fromkeys(name for case in by_case.values() for values in case.values() for name in values)
         known = {m.name for m in self.protocol.measures}
         measures += [
-            measure(n, n.removeprefix("vi_"), "lower", "°")
+            Measure(n, n.removeprefix("vi_"), "lower", "°")
             for n in names
             if n.startswith("vi_") and n not in known and n + CORRECTED in names
         ]
@@ -99,10 +99,10 @@ class ProtocolScores:
         for m in measures:
             unit = m.unit if m.unit != "mm³" or any(self._in_mm.values()) else "voxels"
             shown = self._always_corrected or m.name in differing
-            listed.append((measure(m.name, m.label, m.better, unit), True))
-            listed.append((measure(m.name + CORRECTED, f"{m.label} (corrected)", m.better, unit), shown))
+            listed.append((Measure(m.name, m.label, m.better, unit), True))
+            listed.append((Measure(m.name + CORRECTED, f"{m.label} (corrected)", m.better, unit), shown))
         there = {m.name for m, _ in listed}
-        return listed + [(measure(n, n, "lower"), False) for n in names if n not in there]
+        return listed + [(Measure(n, n, "lower"), False) for n in names if n not in there]
 
     def __call__(self, case: Case, maps: Mapping[str, Calibrator]) -> Scores:
         """Read the case, and score it once for each map."""

@@ -184,8 +184,8 @@ def run(args: argparse.Namespace) -> int:
     if args.sound or any(gate.name.endswith("_sound") for gate in args.max + args.min):
         console.complain("warning: sound values are now called corrected; the old name goes in the next version")
         args.corrected = True
-        for gates in (args.max, args.min):
-            gates[:] = [replace(gate, name=gate.name.replace("_sound", "_corrected")) for gate in gates]
+        for limits in (args.max, args.min):
+            limits[:] = [replace(gate, name=gate.name.replace("_sound", "_corrected")) for gate in limits]
     _refuse_what_does_not_go_together(args)
     gates: list[_Gate] = args.max + args.min
     if not args.protocol:

@@ -45,7 +45,7 @@ class LoadedCase:
     geometry : Geometry or None
         None if no source has a header.
     voxel_volume_ml : float or None
-        None if neither a header nor `Case.spacing` tells it.
+        None if neither a header nor `Case.spacing` states it.
     vessels : ndarray of shape S, integer labels, or None
         As stored.
     spacing : tuple of float or None

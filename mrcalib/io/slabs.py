@@ -97,7 +97,7 @@ class OpenCase:
     spacing : tuple of float or None
         Voxel edges in mm, from the header or from `Case.spacing`.
     voxel_volume_ml : float or None
-        None if neither a header nor `Case.spacing` tells it.
+        None if neither a header nor `Case.spacing` states it.
     box : tuple of slice
         What the slabs cover: the volume, or the bounding box of the region of interest.
     recall : RoiRecall or None

@@ -1,4 +1,4 @@
-"""The sources of a case: files and arrays by role, how errors name them, and a number that tells their contents apart."""
+"""The sources of a case: files and arrays by role, how errors name them, and the fingerprint of their contents."""
 
 from __future__ import annotations
 

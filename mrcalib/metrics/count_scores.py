@@ -24,7 +24,8 @@ class CountMetric(Metric):
 
     array_options = {"class_axis": -1}  # noqa: RUF012
 
-    def __call__(self, count_probs: Any, raters: Any = None, **options: Any) -> float:
+    def __call__(self, count_probs: Any, raters: Any = None, **options: Any) -> float:  # type: ignore[override]
+        """The score of one image or of several cases; as in `Metric`, but of distributions of votes."""
         return super().__call__(count_probs, raters, **options)
 
     def of_arrays(self, probs: Any, raters: Any, **where: Any) -> float:

@@ -364,7 +364,7 @@ def predicted_counts(responses: Responses) -> Iterator[Rows]:
 def count_level_responses(responses: Responses, votes: int, *, n_raters: int | None = None) -> Responses:
     """Whether at least so many raters mark a voxel, as the answer of one rater at the predicted probability of it.
 
-    With these rows every binary metric and diagram shows one level of the counts, such as ``ece_metric()`` or
+    With these rows every binary metric and diagram shows one level of the counts, such as ``multirater_ece`` or
     ``mrcalib.plots.ReliabilityDisplay``. Voxels at which not all raters answered do not tell, and are left out.
 
     Parameters

@@ -25,9 +25,9 @@ from mrcalib.responses import Responses
 __all__ = [
     "CRPS_DISAGREEMENT",
     "Disagreement",
+    "Measure",
     "Protocol",
     "get_protocol",
-    "measure",
     "register_protocol",
 ]
 
@@ -53,6 +53,40 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Measure(Metric):
+    """A measure of a protocol: a metric whose sums are the one number that `Protocol.score` makes of a case.
+
+    Parameters
+    ----------
+    name, label : str
+        As of any metric.
+    better : {"lower", "higher", "zero"}
+        Which way is better.
+    unit : str, default=""
+        Such as "mm³".
+    """
+
+    name: str  # type: ignore[misc]
+    label: str  # type: ignore[misc]
+    better: Literal["lower", "higher", "zero"]  # type: ignore[misc]
+    unit: str = ""  # type: ignore[misc]
+
+    poolable = False
+
+    def __post_init__(self) -> None:
+        """Name and label are those given."""
+
+    def sums(self, responses: Responses) -> FloatArray:  # noqa: ARG002
+        """Raises TypeError: a measure is not a sum over voxels."""
+        msg = "A protocol's measure is not a sum over voxels: Protocol.score computes it from the arrays of a case."
+        raise TypeError(msg)
+
+    def value(self, sums: FloatArray) -> FloatArray:
+        """The one number of each case."""
+        return sums[..., 0]
+
+
+@dataclass(frozen=True)
 class Protocol:
     """The scores of a challenge: one number a case and measure, by its program or as they should be.
 
@@ -62,9 +96,9 @@ class Protocol:
         What `get_protocol` finds it by, such as "curvas-pdacvi".
     title : str
         For tables, such as "CURVAS-PDACVI 2025".
-    measures : tuple of Metric
-        The columns of its tables. Their statistics are one number a case, and their value is that number: `score`
-        makes it. They are means over cases only.
+    measures : tuple of Measure
+        The columns of its tables. Their sums are one number a case, and their value is that number: `score` makes it. They
+        are means over cases only.
     needs_vessels : bool
         Whether some measures, those named "vi_...", need a map of vessels.
     needs_classes : bool
@@ -83,7 +117,7 @@ class Protocol:
 
     name: str
     title: str
-    measures: tuple[Metric, ...]
+    measures: tuple[Measure, ...]
     needs_vessels: bool
     needs_classes: bool
     scorer: Callable[..., dict[str, Any]]
@@ -92,7 +126,7 @@ class Protocol:
     beyond: Callable[[Mapping[str, float]], list[str]] | None = None
     readings: tuple[str, str] = ("by the program", "corrected")
 
-    def measures_for(self, *, vessels: bool) -> tuple[Metric, ...]:
+    def measures_for(self, *, vessels: bool) -> tuple[Measure, ...]:
         """The measures of cases with or without a map of vessels."""
         return tuple(m for m in self.measures if vessels or not m.name.startswith("vi_"))
 
@@ -160,7 +194,7 @@ class Protocol:
         ValueError
             As the protocol's function does.
         """
-        told = self.detail(
+        answer = self.detail(
             probs,
             raters,
             vessels=vessels,
@@ -170,7 +204,7 @@ class Protocol:
             image=image,
             strict=strict,
         )
-        return {m.name: math.nan for m in self.measures} | self.flatten(told)
+        return {m.name: math.nan for m in self.measures} | self.flatten(answer)
 
     def disagreements(self, strict: Mapping[str, float], corrected: Mapping[str, float]) -> list[str]:
         """A sentence for each measure whose strict and corrected values differ enough to matter.
@@ -188,11 +222,11 @@ class Protocol:
         sentences = []
         by_name = {m.name: m for m in self._measures_of(strict)}
         for name in self.differing(strict, corrected):
-            told, meant = strict.get(name, math.nan), corrected.get(name, math.nan)
-            values = f"{_number(told)} {self.readings[0]}, {_number(meant)} {self.readings[1]}"
+            program, meant = strict.get(name, math.nan), corrected.get(name, math.nan)
+            values = f"{_number(program)} {self.readings[0]}, {_number(meant)} {self.readings[1]}"
             rule = self._rule(name)
             assert rule is not None
-            sentences.append(f"{by_name[name].label}: {values}; {rule.why(told, meant)}.")
+            sentences.append(f"{by_name[name].label}: {values}; {rule.why(program, meant)}.")
         return sentences + (self.beyond(corrected) if self.beyond else [])
 
     def differing(self, strict: Mapping[str, float], corrected: Mapping[str, float]) -> list[str]:
@@ -204,41 +238,14 @@ class Protocol:
                 names.append(m.name)
         return names
 
-    def _measures_of(self, scores: Mapping[str, float]) -> list[Metric]:
+    def _measures_of(self, scores: Mapping[str, float]) -> list[Measure]:
         """The measures, and those of vessels of other names that these scores hold."""
         known = {m.name for m in self.measures}
         others = [name for name in scores if name.startswith("vi_") and name not in known]
-        return [*self.measures, *(measure(n, n.removeprefix("vi_"), "lower", "°") for n in others)]
+        return [*self.measures, *(Measure(n, n.removeprefix("vi_"), "lower", "°") for n in others)]
 
     def _rule(self, name: str) -> Disagreement | None:
         return self.rules.get(name, self.rules.get(name.split("_", maxsplit=1)[0]))
-
-
-def measure(name: str, label: str, better: Literal["lower", "higher", "zero"], unit: str = "") -> Metric:
-    """A measure of a protocol: its statistics are the one number that `Protocol.score` makes of a case."""
-    return Measure(name, label, better, unit)
-
-
-@dataclass(frozen=True)
-class Measure(Metric):
-    """A metric whose sums are the one number that `Protocol.score` makes of a case."""
-
-    name: str  # type: ignore[misc]
-    label: str  # type: ignore[misc]
-    better: Literal["lower", "higher", "zero"]  # type: ignore[misc]
-    unit: str  # type: ignore[misc]
-
-    poolable = False
-
-    def __post_init__(self) -> None:
-        """Name and label are those given."""
-
-    def sums(self, responses: Responses) -> FloatArray:  # noqa: ARG002
-        msg = "A protocol's measure is not a sum over voxels: Protocol.score computes it from the arrays of a case."
-        raise TypeError(msg)
-
-    def value(self, sums: FloatArray) -> FloatArray:
-        return sums[..., 0]
 
 
 def _number(value: float) -> str:

@@ -14,7 +14,7 @@ from mrcalib.metrics import gaussian_crps
 from mrcalib.protocols._classes import check_class_probs, check_labels, label_map
 from mrcalib.protocols._notes import rater_notes, volume_notes
 from mrcalib.protocols._official import corrected_confidence_error, official_confidence_error, row_dice, truncated_crps
-from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Protocol, measure, register_protocol
+from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Measure, Protocol, register_protocol
 
 __all__ = ["ORGANS", "curvas_2024"]
 
@@ -117,13 +117,13 @@ def curvas_2024(
     maps = check_labels(raters, shape, tuple(ORGANS.values()))
     there = [one for one in maps if one is not None]
     box = _box(image, shape)
-    likeliest, confidence = _official_top(p[-len(ORGANS) :, *box]) if strict else _sound_top(p[:, *box])
+    likeliest, confidence = _official_top(p[-len(ORGANS) :, *box]) if strict else _corrected_top(p[:, *box])
     error = official_confidence_error if strict else corrected_confidence_error
     errors = [math.nan if one is None else error(confidence.ravel(), (likeliest == one[box]).ravel()) for one in maps]
     if prediction is not None:
         submitted = label_map(prediction, shape, tuple(ORGANS.values()), "prediction")
     else:
-        submitted = _sound_top(p)[0]
+        submitted = _corrected_top(p)[0]
     unit = 1.0 if spacing is None else math.prod(check_spacing(np.atleast_1d(spacing)))
     scores: dict[str, Any] = {
         "dice": {},
@@ -139,9 +139,9 @@ def curvas_2024(
         no_one = np.logical_and.reduce([one != label for one in there])
         scores["dice"][name] = _dice(submitted == label, everyone, no_one, strict=strict)
         scores["confidence"][name] = _confidence(organ, everyone, no_one)
-        crps, told = _crps(organ, there, label, unit, strict=strict, name=name)
+        crps, more = _crps(organ, there, label, unit, strict=strict, name=name)
         scores["crps"][name] = crps
-        notes += [*_organ_notes(name, everyone, no_one, scores["dice"][name]), *told]
+        notes += [*_organ_notes(name, everyone, no_one, scores["dice"][name]), *more]
     return scores | {"notes": notes}
 
 
@@ -155,7 +155,7 @@ def _official_top(organs: NDArray[Any]) -> tuple[Labels, NDArray[np.float32]]:
     return classes.argmax(axis=0).astype(np.uint8), classes.max(axis=0)
 
 
-def _sound_top(p: NDArray[Any]) -> tuple[Labels, NDArray[np.float64]]:
+def _corrected_top(p: NDArray[Any]) -> tuple[Labels, NDArray[np.float64]]:
     """The most probable class of each voxel, the first of equal ones, and its share of the probabilities' sum."""
     organs, total = p[-len(ORGANS) :], p.sum(axis=0, dtype=np.float64)
     best = np.maximum(1 - total, 0.0) if p.shape[0] == len(ORGANS) else p[0].astype(np.float64)
@@ -286,10 +286,10 @@ PROTOCOL = register_protocol(
         name="curvas-2024",
         title="CURVAS 2024",
         measures=(
-            *(measure(f"dice_{organ}", f"Dice {organ}", "higher") for organ in ORGANS),
-            *(measure(f"confidence_{organ}", f"confidence {organ}", "higher") for organ in ORGANS),
-            measure("ece", "ECE", "lower"),
-            *(measure(f"crps_{organ}", f"CRPS {organ}", "lower", "mm³") for organ in ORGANS),
+            *(Measure(f"dice_{organ}", f"Dice {organ}", "higher") for organ in ORGANS),
+            *(Measure(f"confidence_{organ}", f"confidence {organ}", "higher") for organ in ORGANS),
+            Measure("ece", "ECE", "lower"),
+            *(Measure(f"crps_{organ}", f"CRPS {organ}", "lower", "mm³") for organ in ORGANS),
         ),
         needs_vessels=False,
         needs_classes=True,

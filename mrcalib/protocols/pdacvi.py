@@ -15,7 +15,7 @@ from mrcalib.metrics import expected_calibration_error, gaussian_crps, mean_rate
 from mrcalib.protocols._invasion import contact_notes, corrected_invasion, official_invasion
 from mrcalib.protocols._notes import invasion_notes, rater_notes, volume_notes
 from mrcalib.protocols._official import Box, annotation_box, official_top_label_ece, truncated_crps, wraps
-from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Protocol, measure, register_protocol
+from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Measure, Protocol, register_protocol
 from mrcalib.responses import Responses
 from mrcalib.tallies import tally_voxels
 
@@ -112,7 +112,7 @@ def curvas_pdacvi(
       degrees may exceed 360; it sees tumour with one pixel in between on two of four sides only, takes the largest slice
       however small, compares normal distributions on a grid that ends at 360, answers a fixed value where that has no weight (0
       where neither has, however far apart they are), and is a mean over planes. A vessel that is not in the labels scores
-      0, a perfect score; so does one that no tumour comes near. Every quirk is told in
+      0, a perfect score; so does one that no tumour comes near. Every quirk is described in
       ``mrcalib.protocols._invasion.official_invasion``. [`mrcalib.metrics.vascular_invasion`: shares of the circumference
       in mm, the largest of the anatomical planes that cut across the vessel, and the exact distance of the two samples;
       NaN for a vessel that is not in the labels, or that no slice cuts across, large and whole enough to measure]
@@ -197,10 +197,10 @@ def _nothing_overlaps(responses: Responses) -> bool:
     return not threshold_dice.sums(responses)[1:].any()
 
 
-def _overlap_notes(responses: Responses, told: str) -> list[str]:
+def _overlap_notes(responses: Responses, what: str) -> list[str]:
     if not _nothing_overlaps(responses):
         return []
-    return [f"Neither the prediction nor the raters' mean exceeds any threshold: tdsc is {told}."]
+    return [f"Neither the prediction nor the raters' mean exceeds any threshold: tdsc is {what}."]
 
 
 def _box_notes(box: Box | None, ece: float) -> list[str]:
@@ -267,10 +267,10 @@ PROTOCOL = register_protocol(
         name="curvas-pdacvi",
         title="CURVAS-PDACVI 2025",
         measures=(
-            measure("tdsc", "TDSC", "higher"),
-            measure("ece", "ECE", "lower"),
-            measure("crps", "CRPS", "lower", "mm³"),
-            *(measure(f"vi_{name}", name, "lower", "°") for name in ("PORTA", "SMV", "AORTA", "CELIAC", "SMA")),
+            Measure("tdsc", "TDSC", "higher"),
+            Measure("ece", "ECE", "lower"),
+            Measure("crps", "CRPS", "lower", "mm³"),
+            *(Measure(f"vi_{name}", name, "lower", "°") for name in ("PORTA", "SMV", "AORTA", "CELIAC", "SMA")),
         ),
         needs_vessels=True,
         needs_classes=False,

@@ -91,7 +91,7 @@ def tally_files(
 def _by_slabs(opened: OpenCase, grid: ProbabilityGrid, invalid: str, n_threads: int) -> tuple[Tally, ...] | None:
     """The tally of each class; None as soon as there is a value that must not be."""
     running = [RunningTally(grid, opened.rater_names, invalid="drop") for _ in range(opened.n_classes)]
-    all_counted = not opened.has_region and invalid == "raise"  # then the tallies tell how raters overlap
+    all_counted = not opened.has_region and invalid == "raise"  # then overlaps of raters follow from the tallies
     for slab in opened.slabs(n_jobs=n_threads, overlaps=not all_counted):
         for place, counts in enumerate(running):
             masks = [None if mask is None else mask[place] for mask in slab.raters]

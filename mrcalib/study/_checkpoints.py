@@ -82,7 +82,7 @@ def write_scores(folder: Path, case: str, inputs: str, scores: Mapping[str, Case
         "case": case,
         "inputs": inputs,
         "scores": {
-            key: {"strict": _plain(told.strict), "corrected": _plain(told.corrected)} for key, told in scores.items()
+            key: {"strict": _plain(one.strict), "corrected": _plain(one.corrected)} for key, one in scores.items()
         },
     }
     with atomic_write(_path(folder, case)) as temporary:

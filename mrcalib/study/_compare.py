@@ -251,14 +251,14 @@ def compare(
         counted += ", 0 outside regions of interest"
 
     def scored_by(*, strict: bool) -> Study:
-        told = "as the official program scores" if strict else "corrected values"
+        how_scored = "as the official program scores" if strict else "corrected values"
         return replace(
             study,
             metrics=measures,
             ids=tuple(scores),
             groups=tuple(group[case] for case in scores),
             statistics=statistics_of(scores, study.methods, measures, strict=strict),
-            description=f"{counted}; {told}; {description}",
+            description=f"{counted}; {how_scored}; {description}",
             protocol=rules.name,
         )
 

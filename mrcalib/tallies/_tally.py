@@ -205,7 +205,8 @@ class Tally:
         bins, index = self._occupied_bins()
         counts = np.zeros((4, len(self.raters), bins.size))
         columns = (cells.present, cells.marked, cells.voxels, cells.offset_sum)
-        add_by_rater(index, *(constant(column) for column in columns), counts)
+        present, marked, voxels, offset_sum = map(constant, columns)
+        add_by_rater(index, present, marked, voxels, offset_sum, counts)
         return bins, counts
 
     def pooled(self) -> PooledResponses:

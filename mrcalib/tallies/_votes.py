@@ -46,7 +46,8 @@ class VoteCounts:
         names, weight = [column[used] for column in (bins, answers, votes)], weight[used]
         order, starts = equal_rows(names)
         total = np.add.reduceat(weight[order], starts) if order.size else weight
-        return cls(*(column[order[starts]] for column in names), total)
+        bins, answers, votes = (column[order[starts]] for column in names)
+        return cls(bins, answers, votes, total)
 
     @classmethod
     def from_cells(cls, cells: Cells) -> Self:

@@ -61,4 +61,4 @@ def test_displays_show_a_list_as_its_cases():
     counts = [metrics.binomial_count_probs(p, 3) for p in PROBS]
     listed = plots.CountReliabilityDisplay.from_predictions(counts, masks, n_resamples=50)
     rows = [metrics.count_responses(c, m) for c, m in zip(counts, masks, strict=True)]
-    assert listed.caption == plots.CountReliabilityDisplay.from_responses(rows, n_resamples=50).caption
+    assert listed.diagram.caption == plots.CountReliabilityDisplay.from_responses(rows, n_resamples=50).diagram.caption

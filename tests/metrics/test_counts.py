@@ -111,6 +111,7 @@ def test_read_outs_keep_layout_dtype_and_nan(predicted):
         count_readout([[0.5, 0.5]], "median")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "majority", "strict"), [(3, 0.057, 0.057), (4, 0.078, 0.114), (5, 0.083, 0.083), (7, 0.099, 0.099)]
 )

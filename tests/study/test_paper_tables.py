@@ -11,8 +11,7 @@ import pytest
 from plain_protocol import Recorder, make_cases, stub
 
 from mrcalib import compare
-from mrcalib.study._latex import escaped
-from mrcalib.study._paper import dispute_lines, partly_defined
+from mrcalib.study._tables import dispute_lines, escaped, partly_defined
 
 METHODS = ["none", "single-rater", "MHR", "Platt"]
 
