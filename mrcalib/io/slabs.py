@@ -26,7 +26,7 @@ from mrcalib.io.sources import Sources, fingerprint, in_case, name_of, refuse_be
 from mrcalib.options import LoadOptions
 from mrcalib.roi import RecallCounts, RoiRecall
 
-__all__ = ["SLAB", "OpenCase", "Slab", "open_case"]
+__all__ = ["SLAB", "OpenCase", "Slab"]
 
 SLAB = 1 << 20
 """Voxels of a slab: of five raters and a float32 map they are 18 MiB."""
@@ -387,18 +387,6 @@ class OpenCase:
             return np.ascontiguousarray(mask)
         axes = (0, *range(mask.ndim - 1, 0, -1))
         return np.ascontiguousarray(mask.transpose(axes)).transpose(axes)
-
-
-def open_case(
-    case: Sources,
-    options: LoadOptions,
-    *,
-    classes: Sequence[ImageClass] | None = None,
-    crop: bool = False,
-    digest: bool = False,
-) -> OpenCase:
-    """A case with its files open; with ``digest`` its fingerprint is taken on the way, and files are read to their ends."""
-    return OpenCase(case, options, classes=classes, crop=crop, digest=digest)
 
 
 def _any_class(masks: Sequence[_Votes | None]) -> list[_Mask | None]:
