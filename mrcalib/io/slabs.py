@@ -391,5 +391,9 @@ class OpenCase:
 
 def _any_class(masks: Sequence[_Votes | None]) -> list[_Mask | None]:
     """What each rater marked as any class."""
-    found = [None if mask is None else mask.view(np.bool_) for mask in masks]
-    return [None if mask is None else mask[0] if len(mask) == 1 else mask.any(axis=0) for mask in found]
+
+    def together(votes: _Votes) -> _Mask:
+        marked: _Mask = votes.view(np.bool_)
+        return marked[0] if len(marked) == 1 else np.asarray(marked.any(axis=0))
+
+    return [None if mask is None else together(mask) for mask in masks]
