@@ -113,13 +113,14 @@ class FittedCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "map_")
         return self.map_
 
-    def __call__(self, probs: ArrayLike) -> NDArray[Any]:
+    def __call__(self, probs: Any) -> Any:
         """The same as ``transform``, for volumes: ``calibrated = calibrator(volume)``."""
         return self.transform(probs)
 
-    def predict(self, probs: ArrayLike) -> NDArray[Any]:
-        """Calibrated probabilities as one flat array, for ``cross_val_predict`` and scorers."""
-        return np.ravel(self.transform(probs))
+    def predict(self, probs: Any) -> Any:
+        """The same as ``transform``, for ``cross_val_predict``; always plain arrays, whatever ``set_output`` says."""
+        calibrated = self.transform(probs)
+        return [np.asarray(one) for one in calibrated] if isinstance(calibrated, list) else np.asarray(calibrated)
 
     def score(self, probs: ArrayLike, raters: Any, sample_weight: ArrayLike | None = None) -> float:
         """Minus the Brier score over (voxel, rater) pairs of the calibrated probabilities: greater is better."""
