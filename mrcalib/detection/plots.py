@@ -20,21 +20,21 @@ __all__ = ["DetectionCalibrationDisplay", "EnsembleSizeDisplay", "RaterAgreement
 FloatArray = NDArray[np.float64]
 
 PRECISION, ABOVE, BELOW = "#0072B2", "#D55E00", "#009E73"
-FEW = 10  # votes (of a rater on a detection) in a bin, below which it is drawn pale
-MANY = 8  # pairs or raters above which single ones are not named
+FEW = 10  # bins with fewer votes (of a rater on a detection) are drawn pale
+MANY = 8  # more pairs or raters than these are drawn together, without their names
 
 
 class DetectionCalibrationDisplay(Display):
-    """Precision of each bin of scores in bars, and its gap to the mean score: one row a model, one column a threshold.
+    """Bars of the precision of each bin of scores and its gap to the mean score; a row for each model, a column a threshold.
 
-    Made by ``from_scores``.
+    ``from_scores`` makes it of scores.
 
     Parameters
     ----------
     panels : mapping of str to list of (str, float, ReliabilityCurve)
         For each model the title, the calibration error and the bins of each panel.
     caption : str, default=""
-        Drawn above.
+        Text above the panels.
 
     Attributes
     ----------
@@ -71,14 +71,14 @@ class DetectionCalibrationDisplay(Display):
 
     @classmethod
     def from_scores(cls, scores: Mapping[str, Sequence[DetectionScore]], *, caption: str | None = None) -> Self:
-        """The bins of calibration errors.
+        """A display of the bins of calibration errors.
 
         Parameters
         ----------
         scores : mapping of str to sequence of DetectionScore
             For each model those of ``detection_calibration``, such as at two thresholds.
         caption : str, optional
-            By default images, matching and score floor of the first.
+            By default the number of images, matching and score floor of the first score.
 
         Returns
         -------
@@ -169,9 +169,9 @@ def _curve_of(name: str, score: DetectionScore) -> ReliabilityCurve:
 
 
 class EnsembleSizeDisplay(Display):
-    """Scores of ensembles against the number of their models, with mean and standard deviation over resamples of images.
+    """Lines of the scores of ensembles over their number of models: mean and standard deviation over resamples of images.
 
-    Made by ``from_scores``.
+    ``from_scores`` makes it of scores.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class EnsembleSizeDisplay(Display):
     mean, sd : mapping of str to (mapping of str to sequence of float)
         By name of the score, then by kind; one number for each size.
     caption : str, default=""
-        Drawn above.
+        Text above the panels.
 
     Attributes
     ----------
@@ -226,14 +226,14 @@ class EnsembleSizeDisplay(Display):
     def from_scores(
         cls, scores: Mapping[str, Mapping[int, Sequence[DetectionScore]]], *, caption: str | None = None
     ) -> Self:
-        """Mean and standard deviation over the resamples of each score.
+        """A display of the mean and standard deviation over the resamples of each score.
 
         Parameters
         ----------
         scores : mapping of str to (mapping of int to sequence of DetectionScore)
             By kind of ensemble, then by number of models: the same scores for all, made with resamples.
         caption : str, optional
-            By default images, resamples and what the first score was made with.
+            By default the number of images and resamples and the conditions of the first score.
 
         Returns
         -------
@@ -280,37 +280,26 @@ class EnsembleSizeDisplay(Display):
         for ax, (score, by_kind) in zip(self.axes_, self.mean.items(), strict=True):
             for index, (kind, values) in enumerate(by_kind.items()):
                 aside = 0.08 * step * (index - (len(by_kind) - 1) / 2)
-                color, dashes = color_of(index)
-                self.lines_[score, kind] = ax.errorbar(
-                    np.array(self.sizes[kind]) + aside,
-                    values,
-                    self.sd[score][kind],
-                    color=color,
-                    linestyle=dashes,
-                    marker="o",
-                    markersize=4.5,
-                    capsize=3,
-                    label=kind,
-                )
+                x = np.array(self.sizes[kind]) + aside
+                self.lines_[score, kind] = _line_with_bars(ax, x, values, self.sd[score][kind], label=kind, index=index)
             top = max(np.nanmax(np.add(v, self.sd[score][k]), initial=0.0) for k, v in by_kind.items())
             ax.set(xlabel="models", ylabel=score, ylim=(0, 1.12 * top if top > 0 else 1.0))
             ax.set_xticks(every)
-            ax.grid(axis="y", color="0.92", linewidth=0.7)
-            ax.spines[["right", "top"]].set_visible(False)
+            _lighten(ax)
         self.axes_[0].legend(frameon=False, loc="lower left")
         self.figure_.suptitle(wrapped(self.caption, 52 * n), x=0.01, ha="left", fontsize="small", color=GREY)
         return self
 
 
 class RaterAgreementDisplay(Display):
-    """Objects that each rater draws in an image, and F1 between raters over thresholds of overlap.
+    """Bars of the objects that each rater draws in an image, and lines of F1 between raters over thresholds of overlap.
 
-    Means and standard deviations over images. Many pairs of raters are drawn as one line, over all pairs and images.
+    Both show means and standard deviations over images. Many pairs of raters are drawn as one line over all pairs and images.
 
     Parameters
     ----------
     agreement : RaterAgreement
-        Of ``rater_agreement``, with as many thresholds as the line shall have points.
+        The result of ``rater_agreement``; the line has a point for each of its thresholds.
 
     Attributes
     ----------
@@ -384,21 +373,22 @@ class RaterAgreementDisplay(Display):
             rows = {f"{a}, {b}": each[p, seen[p]] for p, (a, b) in enumerate(agreement.pairs)}
         self.lines_: dict[str, Any] = {}
         for index, (name, values) in enumerate(rows.items()):
-            color, dashes = color_of(index)
-            self.lines_[name] = ax.errorbar(
-                agreement.iou_thresholds,
-                *_means_and_sds(values.T),
-                color=color,
-                linestyle=dashes,
-                marker="o",
-                markersize=4,
-                capsize=2.5,
-                label=name,
-            )
+            mean, sd = _means_and_sds(values.T)
+            self.lines_[name] = _line_with_bars(ax, agreement.iou_thresholds, mean, sd, label=name, index=index)
         ax.set(xlabel="least overlap (IoU)", ylabel="F1 between raters", ylim=(0, 1.05))
-        ax.grid(axis="y", color="0.92", linewidth=0.7)
-        ax.spines[["right", "top"]].set_visible(False)
+        _lighten(ax)
         ax.legend(frameon=False, fontsize="small", loc="lower left")
+
+
+def _line_with_bars(ax: Any, x: Any, mean: Any, sd: Any, *, label: str, index: int) -> Any:
+    """An errorbar container: a line of means with bars of one standard deviation, in the style of this number."""
+    color, dashes = color_of(index)
+    return ax.errorbar(x, mean, sd, color=color, linestyle=dashes, marker="o", markersize=4, capsize=3, label=label)
+
+
+def _lighten(ax: Any) -> None:
+    ax.grid(axis="y", color="0.92", linewidth=0.7)
+    ax.spines[["right", "top"]].set_visible(False)
 
 
 def _means_and_sds(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
