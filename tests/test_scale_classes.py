@@ -107,14 +107,14 @@ def test_invalid_probabilities_name_the_case_and_count(cases):
 @pytest.mark.filterwarnings("ignore::mrcalib.SaturationWarning")
 def test_classes_are_fitted_with_one_reading_more_for_a_second_pass(cases, monkeypatch, binning, n_readings):
     read = Counter()
-    opened = slabs.open_case
+    opened = slabs.OpenCase
 
     def counted(case, *args, **kwargs):
         read[case.id] += 1
         return opened(case, *args, **kwargs)
 
-    monkeypatch.setattr(one_case, "open_case", counted)
-    monkeypatch.setattr("mrcalib.io.loaded.open_case", counted)
+    monkeypatch.setattr(one_case, "OpenCase", counted)
+    monkeypatch.setattr("mrcalib.io.loaded.OpenCase", counted)
     method = MHRIsotonicCalibrator(binning)
     together = OneVsRestCalibrator(method, {"kidney": 1, "liver": 3})
     together.fit_cases(cases, channels={"kidney": 1, "liver": 2}, options=OPTIONS)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mrcalib.io.classes import ImageClass
 from mrcalib.io.geometry import Geometry
-from mrcalib.io.slabs import OpenCase, Slab, open_case
+from mrcalib.io.slabs import OpenCase, Slab
 from mrcalib.io.sources import Sources
 from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
@@ -148,13 +148,13 @@ class LoadedClasses:
 
 def load_case(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedCase:
     """A case in memory; see `Case.load`."""
-    with open_case(case, options) as opened:
+    with OpenCase(case, options) as opened:
         return _loaded(opened, opened.whole())
 
 
 def load_annotations(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedAnnotations:
     """The masks of a case in memory; see `Annotations.load`."""
-    with open_case(case, options) as opened:
+    with OpenCase(case, options) as opened:
         votes = tuple(None if mask is None else mask[0] for mask in opened.whole().raters)
         return LoadedAnnotations(case.id, votes, opened.rater_names, opened.geometry, opened.spacing)
 
@@ -184,7 +184,7 @@ def load_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOpti
         no class names; if two classes share a name, a label or a channel; or if ``merge="max"`` says that the channels are
         regions.
     """
-    with open_case(case, options, classes=classes) as opened:
+    with OpenCase(case, options, classes=classes) as opened:
         slab = opened.whole()
         labels = tuple(None if votes is None else _labels(votes, classes) for votes in slab.raters)
         return LoadedClasses(tuple(classes), slab.probs, labels, _loaded(opened, slab))
@@ -194,7 +194,7 @@ def load_each_class(
     case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS
 ) -> list[LoadedCase]:
     """Each class of a case against the rest, in memory, from one reading; as `load_classes`."""
-    with open_case(case, options, classes=classes) as opened:
+    with OpenCase(case, options, classes=classes) as opened:
         slab = opened.whole()
         return [_loaded(opened, slab, place) for place in range(len(classes))]
 
@@ -212,7 +212,7 @@ def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadO
     FileNotFoundError, GeometryError, ValueError
         As `load_classes`.
     """
-    with open_case(case, options, classes=classes) as opened:
+    with OpenCase(case, options, classes=classes) as opened:
         for _ in opened.slabs(overlaps=False):
             pass
 

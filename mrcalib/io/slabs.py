@@ -26,7 +26,7 @@ from mrcalib.io.sources import Sources, fingerprint, in_case, name_of, refuse_be
 from mrcalib.options import LoadOptions
 from mrcalib.roi import RecallCounts, RoiRecall
 
-__all__ = ["SLAB", "OpenCase", "Slab", "open_case"]
+__all__ = ["SLAB", "OpenCase", "Slab"]
 
 SLAB = 1 << 20
 """Voxels of a slab: of five raters and a float32 map they are 18 MiB."""
@@ -389,19 +389,11 @@ class OpenCase:
         return np.ascontiguousarray(mask.transpose(axes)).transpose(axes)
 
 
-def open_case(
-    case: Sources,
-    options: LoadOptions,
-    *,
-    classes: Sequence[ImageClass] | None = None,
-    crop: bool = False,
-    digest: bool = False,
-) -> OpenCase:
-    """A case with its files open; with ``digest`` its fingerprint is taken on the way, and files are read to their ends."""
-    return OpenCase(case, options, classes=classes, crop=crop, digest=digest)
-
-
 def _any_class(masks: Sequence[_Votes | None]) -> list[_Mask | None]:
     """What each rater marked as any class."""
-    found = [None if mask is None else mask.view(np.bool_) for mask in masks]
-    return [None if mask is None else mask[0] if len(mask) == 1 else mask.any(axis=0) for mask in found]
+
+    def together(votes: _Votes) -> _Mask:
+        marked: _Mask = votes.view(np.bool_)
+        return marked[0] if len(marked) == 1 else np.asarray(marked.any(axis=0))
+
+    return [None if mask is None else together(mask) for mask in masks]

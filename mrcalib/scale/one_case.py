@@ -17,7 +17,6 @@ from mrcalib._version import __version__
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import ProbabilityRange, check_voxels
 from mrcalib.io import Case, ImageClass, LoadOptions, OpenCase
-from mrcalib.io.slabs import open_case
 from mrcalib.io.sources import fingerprint, is_path
 from mrcalib.roi import RoiRecall
 from mrcalib.tallies import RunningTally, Tally, tally
@@ -76,7 +75,7 @@ def tally_files(
     """
     grid = grid or ProbabilityGrid.standard()
     in_files = any(map(is_path, (*case.members, *case.masks.values())))
-    with open_case(case, options, classes=classes, crop=in_files, digest=digest) as opened:
+    with OpenCase(case, options, classes=classes, crop=in_files, digest=digest) as opened:
         if not in_files:
             tallies: tuple[Tally, ...] | None = _whole(opened, grid, invalid, n_jobs)
         else:
@@ -203,7 +202,7 @@ def _hash(fingerprint_of_case: str, key: str) -> str:
 def _refuse_probs(case: Case, options: LoadOptions, classes: Classes) -> None:
     """Read the probabilities of a case once more, to refuse them with counts over the whole case."""
     bare = replace(case, raters={}, index_aligned=(), vessels=None)
-    with open_case(bare, options, classes=classes, crop=True) as opened:
+    with OpenCase(bare, options, classes=classes, crop=True) as opened:
         found = [ProbabilityRange() for _ in range(opened.n_classes)]
         for slab in opened.slabs():
             for values, probs in zip(found, slab.probs, strict=True):

@@ -6,13 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
-from mrcalib.cli._figures import require_matplotlib
-from mrcalib.cli._files import to_json
-from mrcalib.cli._names import METHODS
-from mrcalib.cli._options import add_common, name_of
-from mrcalib.cli._tables import table
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError, table
+from mrcalib.cli._files import require_matplotlib, to_json
+from mrcalib.cli._options import add_common, add_named
 from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
 from mrcalib.detection.commands.options import action, add_matching, add_raters
 from mrcalib.detection.commands.scores import matching_of, raters_in
@@ -50,12 +46,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_raters(parser, detections="one")
     add_matching(parser, several=False)
     method = parser.add_argument_group("what is fitted")
-    method.add_argument(
+    add_named(
+        method,
         "--method",
-        type=name_of("method", METHODS),
+        "method",
+        "one of %(names)s (default: %(default)s)",
         default="MHR",
         metavar="METHOD",
-        help=f"one of {', '.join(METHODS)} (default: %(default)s)",
     )
     method.add_argument("--rater", metavar="NAME", help="calibrate to this rater alone (default: to all)")
     output = parser.add_argument_group("what is written")
@@ -73,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(msg)
     if args.figure:
         require_matplotlib("--figure")
+    args.method = _method_named(args.method)
     console: Console = args.console
     inputs = read_raters(args)
     found = read_models(inputs, [args.detections], args)
@@ -89,6 +87,17 @@ def run(args: argparse.Namespace) -> int:
             _report(calibrator, results, args)
     console.failures(inputs.failures, len(inputs.raters.images), "images")
     return OK if images and not inputs.failures else BAD_DATA
+
+
+def _method_named(name: str) -> str:
+    """The canonical name of a method, of the package or of a plugin; UsageError if there is none."""
+    from mrcalib.calibrators import CALIBRATORS
+
+    try:
+        return CALIBRATORS.canonical(name)
+    except ValueError as error:
+        msg = f"--method: {error}"
+        raise UsageError(msg) from error
 
 
 def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[Calibrator, dict[str, Any]]:
