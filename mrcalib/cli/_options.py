@@ -209,7 +209,7 @@ def vessel_labels(text: str) -> dict[str, int]:
 
 # Names that the library knows ---------------------------------------------------------------------------------------------
 
-Kind: TypeAlias = Literal["method", "metric", "protocol", "protocol of masks", "layout"]
+Kind: TypeAlias = Literal["method", "metric", "protocol", "protocol of masks", "layout", "file format"]
 
 
 def _known(kind: Kind) -> tuple[Registry[Any], Sequence[str]]:
@@ -224,7 +224,11 @@ def _known(kind: Kind) -> tuple[Registry[Any], Sequence[str]]:
 
         return METRICS, [metric.name for metric in default_metrics()]
     names: Sequence[str]
-    if kind == "layout":
+    if kind == "file format":
+        from mrcalib.io.formats import writable
+
+        names = writable()
+    elif kind == "layout":
         from mrcalib.io.layouts.reading import LAYOUTS as names
     else:
         from mrcalib.protocols import PROTOCOLS, get_protocol

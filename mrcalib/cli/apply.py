@@ -15,7 +15,6 @@ from mrcalib._version import __version__
 from mrcalib.cli._cases import each_case
 from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError
 from mrcalib.cli._files import (
-    SUFFIXES,
     Product,
     check_products,
     file_name,
@@ -38,7 +37,7 @@ from mrcalib.cli._inputs import (
     refuse_with_classes,
     warn_of_differences,
 )
-from mrcalib.cli._options import add_common, add_compression, add_jobs, add_overwrite, command, threads_for
+from mrcalib.cli._options import add_common, add_compression, add_jobs, add_named, add_overwrite, command, threads_for
 
 if TYPE_CHECKING:
     from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
@@ -109,11 +108,13 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="OUT",
         help="folder; or, for one case, a file with a suffix of images",
     )
-    output.add_argument(
+    add_named(
+        output,
         "--suffix",
-        choices=SUFFIXES,
-        help="of files in the folder, which are named {case}SUFFIX (default: .nii.gz; .npy and .npz, which have no "
+        "file format",
+        "of files in the folder, which are named {case}SUFFIX: %(names)s (default: .nii.gz; .npy and .npz, which have no "
         "geometry, stay what they are)",
+        metavar="SUFFIX",
     )
     add_compression(output)
     add_overwrite(output)
@@ -246,7 +247,9 @@ def _products(args: argparse.Namespace, cases: Sequence[Case]) -> list[Product]:
         first = Path(case.members[0])  # type: ignore[arg-type]
         return first.suffix.lower() if has_no_header(first) else ".nii.gz"
 
-    if not _is_file(args, SUFFIXES):
+    from mrcalib.io.formats import writable
+
+    if not _is_file(args, writable()):
         paths = [args.out / f"{file_name(case.id)}{args.suffix or suffix_like(case)}" for case in cases]
     elif len(cases) == 1:
         paths = [args.out]
