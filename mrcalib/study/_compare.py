@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from mrcalib.calibrators import Calibrator, CountCalibrator
 from mrcalib.cohort import Cohort
@@ -21,7 +20,8 @@ from mrcalib.resampling import splits
 from mrcalib.responses import Responses
 from mrcalib.scale.cluster import Scheduler, workers
 from mrcalib.study._cases import are_raters, cases_of
-from mrcalib.study._folds import fitted_by_fold, pass_on
+from mrcalib.study._folds import fitted_by_fold, fitted_to_all, pass_on
+from mrcalib.study._kept_voxels import KeptVoxels
 from mrcalib.study._methods import chosen_methods
 from mrcalib.study._protocol import Rules, disputes_of, measures_of, score_cases, statistics_of
 from mrcalib.study._study import Study
@@ -96,7 +96,8 @@ def compare(
     protocol : str or Protocol, optional
         Such as "curvas-pdacvi": a name among ``mrcalib.protocols.PROTOCOLS``, of one that scores masks.
     cases : iterable of Case, optional
-        With a protocol and a Cohort to be scored: the cases it was tallied from, matched by id, whose voxels are read.
+        With a Cohort: the cases it was tallied from, matched by id. Their voxels are read by a protocol, and by methods that
+        need a second pass, such as "TwinTrack".
     options : LoadOptions, optional
         How files are read. With ``outside="zero"`` the methods that are named (not those given) leave exact zeros out:
         ``keep_zero=True``.
@@ -190,6 +191,7 @@ def compare(
     reads = any(not isinstance(source, Cohort | None) for source in (cases_or_cohort, test_cases))
     with workers(scheduler if reads else "threads", dask_address if reads else None, n_jobs) as engine:
         cohort, known = tallied(cases_or_cohort, "tallies")
+        second = _voxels_for_second_pass(cohort, known, chosen, options)
         test = cohort
         if test_cases is not None:
             test, known = tallied(test_cases, "test-tallies")
@@ -199,10 +201,10 @@ def compare(
     folds = _folds(cohort, test, cv, random_state)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted = {name: clone(estimator).fit_tally(cohort) for name, estimator in chosen.items()}
+        fitted = fitted_to_all(cohort, chosen, second)
         by_fold: Iterable[Fold] = [(1, folds[0], fitted)]
         if test is cohort:
-            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None)
+            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None, voxels=second)
         statistics, curve, held_out = _scored_tallies(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
@@ -349,6 +351,29 @@ def _folds(cohort: Cohort, test: Cohort, cv: Any, random_state: int | None) -> l
     if test is not cohort or cv is None:
         return [np.arange(len(test))]
     return splits(cohort.groups, cv, random_state)
+
+
+def _voxels_for_second_pass(
+    cohort: Cohort, known: Sequence[Case] | None, methods: Mapping[str, Calibrator], options: LoadOptions
+) -> KeptVoxels | None:
+    """The voxels of the cases that maps are fitted to, where a method reads them again and all cases are known.
+
+    Raises
+    ------
+    ValueError
+        If a method cannot do without them.
+    """
+    by_id = {case.id: case for case in known or ()}
+    if all(name in by_id for name in cohort.ids) and any(method.needs.second_pass for method in methods.values()):
+        return KeptVoxels([by_id[name] for name in cohort.ids], cohort, options)
+    exact = [name for name, method in methods.items() if method.needs.voxels]
+    if exact:
+        msg = (
+            f"Method {exact[0]!r} reads the voxels twice, and a Cohort does not hold them: give the cases it was tallied from "
+            "as cases=, or compare the method with binning='grid'."
+        )
+        raise ValueError(msg)
+    return None
 
 
 def _how_fitted(cohort: Cohort, test: Cohort, cv: Any, n_folds: int) -> str:

@@ -13,10 +13,25 @@ from sklearn.base import clone
 from mrcalib.calibrators import Calibrator, CaseSums, Needs, data_of_cohort
 from mrcalib.cohort import Cohort
 from mrcalib.exceptions import SaturationWarning
+from mrcalib.study._kept_voxels import KeptVoxels
 
-__all__ = ["fitted_by_fold", "pass_on"]
+__all__ = ["fitted_by_fold", "fitted_to_all", "pass_on"]
 
 BATCH = 32  # folds whose sums are held at a time
+
+
+def fitted_to_all(
+    cohort: Cohort, methods: Mapping[str, Calibrator], voxels: KeptVoxels | None = None
+) -> dict[str, Calibrator]:
+    """Every method fitted to all cases; ``voxels`` are read by those that need a second pass."""
+    if voxels is None:
+        return {name: clone(method).fit_tally(cohort) for name, method in methods.items()}
+    fitted = {}
+    for name, method in methods.items():
+        weights = method.weights_of_cases(cohort)[np.newaxis]
+        (data,) = data_of_cohort(cohort, weights, method.needs, voxels=voxels, in_memory=True)
+        fitted[name] = clone(method).fit_data(data, cohort.raters, None, cohort.ids)
+    return fitted
 
 
 def fitted_by_fold(
@@ -26,10 +41,12 @@ def fitted_by_fold(
     *,
     in_sample: bool,
     keep: bool = True,
+    voxels: KeptVoxels | None = None,
 ) -> Iterable[tuple[int, NDArray[np.intp], dict[str, Calibrator]]]:
     """Each fold's number and test cases, with every method fitted to the sums of the other cases.
 
-    Maps that are not kept have no provenance, whose hash of the sums takes as long as many a fit.
+    Maps that are not kept have no provenance, whose hash of the sums takes as long as many a fit. ``voxels`` are read by the
+    methods that need a second pass; without them these are fitted to the bins of the tallies.
     """
     train = np.ones((len(folds), len(cohort)))
     if not in_sample:
@@ -50,7 +67,9 @@ def fitted_by_fold(
             weights = included * method_weights[next(iter(together))]
             for fitted, data in zip(
                 estimators,
-                data_of_cohort(cohort, weights, needs, included=included, case_sums=case_sums),
+                data_of_cohort(
+                    cohort, weights, needs, included=included, case_sums=case_sums, voxels=voxels, in_memory=True
+                ),
                 strict=True,
             ):
                 for name in together:
