@@ -121,8 +121,6 @@ class ProtocolScores:
         return scores
 
     def _masks(self, case: Case) -> _Read:
-        from mrcalib.study._protocol import calibrated_inside
-
         loaded = case.load(options=self._options)
         options = {
             "vessels": loaded.vessels,
@@ -130,7 +128,7 @@ class ProtocolScores:
             "spacing": self._spacing(case.id, loaded.spacing),
             "affine": None if loaded.geometry is None else loaded.geometry.affine,
         }
-        return _inside(loaded.probs, loaded), list(loaded.raters), options, partial(calibrated_inside, loaded=loaded)
+        return _inside(loaded.probs, loaded), list(loaded.raters), options, loaded.calibrated_inside
 
     def _classes(self, case: Case) -> _Read:
         from mrcalib.io import ImageClass, load_classes

@@ -152,7 +152,6 @@ def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list
     """The case of middle rank in the first metric: neither the best nor the worst."""
     import numpy as np
 
-    from mrcalib.io import read_volume
     from mrcalib.plots import CaseDisplay
 
     study = done.study
@@ -161,19 +160,8 @@ def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list
     case = next(case for case in done.cases if case.id == middle)
     if case.image is None:
         return []
-    loaded = case.load(options=load_options_of(args))
-    image = case.image if isinstance(case.image, np.ndarray) else read_volume(case.image).data
     calibrator = study.calibrators["MHR" if "MHR" in study.methods else study.methods[-1]]
-    display = CaseDisplay.from_arrays(
-        image,
-        loaded.probs,
-        list(loaded.raters),
-        calibrated=calibrator(loaded.probs),
-        spacing=loaded.spacing,
-        roi=loaded.region,
-        rater_names=loaded.rater_names,
-        title=case.id,
-    ).plot()
+    display = CaseDisplay.from_case(case, calibrator, options=load_options_of(args)).plot()
     return [display.save(folder / f"case_{file_name(case.id)}.png")]
 
 
@@ -286,7 +274,7 @@ def _rows(study: Study, cases: Sequence[Case], cohort: Cohort, args: argparse.Na
     """A display of each case that is shown; a case that cannot be drawn is told of, and left out."""
     import numpy as np
 
-    from mrcalib.plots import choose_cases
+    from mrcalib.plots import CaseDisplay, choose_cases
 
     by_id = {case.id: case for case in cases}
     drawable = [i for i, name in enumerate(cohort.ids) if name in set(study.ids) and by_id[name].image is not None]
@@ -297,31 +285,13 @@ def _rows(study: Study, cases: Sequence[Case], cohort: Cohort, args: argparse.Na
     rows = []
     for name in chosen:
         try:
-            rows.append(_row(by_id[name], study.held_out[name][reference], args))
+            display = CaseDisplay.from_case(
+                by_id[name], study.held_out[name][reference], options=load_options_of(args), whole_image=True
+            )
+            rows.append(display)
         except (ValueError, OSError, KeyError) as error:
             args.console.complain(f"warning: case {name} is not in figure 3: {error}")
     return rows
-
-
-def _row(case: Case, calibrator: Any, args: argparse.Namespace) -> Any:
-    import numpy as np
-
-    from mrcalib.io import read_volume
-    from mrcalib.plots import CaseDisplay
-    from mrcalib.study._protocol import calibrated_inside
-
-    assert case.image is not None
-    loaded = case.load(options=load_options_of(args))
-    before = loaded.probs if loaded.region is None else np.where(loaded.region, loaded.probs, 0)
-    return CaseDisplay.from_arrays(
-        case.image if isinstance(case.image, np.ndarray) else read_volume(case.image).data,
-        before,
-        list(loaded.raters),
-        calibrated=calibrated_inside(calibrator, loaded),
-        spacing=loaded.spacing,
-        title=case.id,
-        affine=None if loaded.geometry is None else loaded.geometry.affine,
-    )
 
 
 def show_trade_offs(study: Study, whose: str, console: Console) -> None:

@@ -94,6 +94,28 @@ class LoadedCase:
             calibrated = np.where(self.region, calibrated, calibrated.dtype.type(0))
         return calibrated
 
+    def calibrated_inside(
+        self, calibrate: Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]
+    ) -> npt.NDArray[np.floating]:
+        """The probabilities that ``calibrate`` makes of the voxels that count; 0 outside the region of interest.
+
+        Parameters
+        ----------
+        calibrate : callable
+            As for ``calibrated_by``. It sees the voxels inside the region only, which a map of a case depends on.
+
+        Returns
+        -------
+        ndarray of shape S
+            The whole image, as a challenge scores it.
+        """
+        if self.roi is None:
+            return self.calibrated_by(calibrate)
+        calibrated = np.zeros_like(self.probs)
+        if self.roi.any():
+            calibrated[self.roi] = calibrate(self.probs[self.roi])
+        return calibrated
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedAnnotations:

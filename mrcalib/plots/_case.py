@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrcalib.inputs import check_probs, check_voxels
 from mrcalib.plots._display import GREY, Display, color_of, new_figure, wrapped
+
+if TYPE_CHECKING:
+    from mrcalib.calibrators import Calibrator
+    from mrcalib.io import Case
+    from mrcalib.options import LoadOptions
 
 __all__ = ["CaseDisplay"]
 
@@ -218,6 +224,74 @@ class CaseDisplay(Display):
             title=title,
             index=None if plane.axis is None else plane.index,
             side=side,
+        )
+
+    @classmethod
+    def from_case(
+        cls,
+        case: Case,
+        calibrator: Calibrator | None = None,
+        *,
+        options: LoadOptions | None = None,
+        whole_image: bool = False,
+        **more: Any,
+    ) -> Self:
+        """Read a case with an image, and choose a slice of it.
+
+        Parameters
+        ----------
+        case : Case
+            Its ``image`` is what is drawn below.
+        calibrator : fitted calibrator, optional
+            For a picture of the calibrated probabilities.
+        options : LoadOptions, optional
+            How the files are read.
+        whole_image : bool, default=False
+            Draw probabilities as 0 outside the region of interest, as a challenge scores them, and do not outline it.
+        **more
+            As for ``from_arrays``: ``axis``, ``index``, ``zoom``.
+
+        Returns
+        -------
+        CaseDisplay
+
+        Raises
+        ------
+        ValueError
+            If the case has no image, or as ``from_arrays``.
+
+        Examples
+        --------
+        >>> import mrcalib
+        >>> from mrcalib.simulate import phantoms
+        >>> (case,) = phantoms(1, (48, 48, 12), rng=0)
+        >>> files = mrcalib.Case("A", case.members[0], case.raters, image=case.image, spacing=case.spacing)
+        >>> CaseDisplay.from_case(files, axis=0).title
+        'A'
+        """
+        from mrcalib.io import read_volume
+
+        if case.image is None:
+            msg = f"Case {case.id!r} has no image to draw; give Case(image=...)."
+            raise ValueError(msg)
+        loaded = case.load() if options is None else case.load(options=options)
+        image = read_volume(case.image).data if isinstance(case.image, str | Path) else case.image
+        probs, calibrated = loaded.probs, None
+        if calibrator is not None:
+            calibrated = loaded.calibrated_inside(calibrator) if whole_image else calibrator(probs)
+        if whole_image and loaded.region is not None:
+            probs = np.where(loaded.region, probs, 0)
+        return cls.from_arrays(
+            image,
+            probs,
+            list(loaded.raters),
+            calibrated,
+            spacing=loaded.spacing,
+            roi=None if whole_image else loaded.region,
+            rater_names=loaded.rater_names,
+            title=case.id,
+            affine=None if loaded.geometry is None else loaded.geometry.affine,
+            **more,
         )
 
     def plot(self, ax: Any = None) -> Self:

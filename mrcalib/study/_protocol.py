@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mrcalib.io import Case, LoadedCase, LoadOptions
     from mrcalib.protocols import Measure, Protocol
 
-__all__ = ["Dispute", "Rules", "calibrated_inside", "disputes_of", "measures_of", "score_cases", "statistics_of"]
+__all__ = ["Dispute", "Rules", "disputes_of", "measures_of", "score_cases", "statistics_of"]
 
 FloatArray = NDArray[np.float64]
 Maps = Mapping[str, "Calibrator"]
@@ -153,19 +153,9 @@ def _score_or_read(case: Case, maps: Maps, rules: Rules, checkpoints: Path | Non
     return {method: known[key] for method, key in keys.items()}, "scored" if missing else "unchanged"
 
 
-def calibrated_inside(calibrator: Calibrator, loaded: LoadedCase) -> NDArray[Any]:
-    """Calibrated probabilities of a case, from the voxels that it was tallied from; 0 outside its region of interest."""
-    if loaded.roi is None:
-        return loaded.calibrated_by(calibrator.transform)
-    calibrated = np.zeros_like(loaded.probs)
-    if loaded.roi.any():
-        calibrated[loaded.roi] = calibrator.transform(loaded.probs[loaded.roi])
-    return calibrated
-
-
 def _score(loaded: LoadedCase, calibrator: Calibrator, rules: Rules) -> CaseScores:
     """Scores of the whole image, which is what a challenge asks for."""
-    calibrated = calibrated_inside(calibrator, loaded)
+    calibrated = loaded.calibrated_inside(calibrator.transform)
     where: dict[str, Any] = {"spacing": loaded.spacing if loaded.voxel_volume_ml is not None else None}
     if rules.protocol.needs_vessels:
         affine = None if loaded.geometry is None else loaded.geometry.affine
