@@ -290,7 +290,7 @@ def _products(args: argparse.Namespace) -> list[Product]:
 
     products = []
     for case in _cases(args):
-        masks = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
+        masks = [Path(source) for source in case.masks.values() if source is not None]
         suffix = args.suffix or (".nii.gz" if any(map(has_header, masks)) else ".npy")
         path = args.out / f"{file_name(case.id)}{suffix}"
         products.append(Product(case, {"": path}, path.with_name(stem_of(path) + ".json")))
