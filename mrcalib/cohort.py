@@ -18,7 +18,7 @@ from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import check_groups, check_voxel_volume
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses, Responses
-from mrcalib.tallies import Tally, VoteCounts
+from mrcalib.tallies import Tally, VoteCounts, equal_rows
 
 __all__ = ["Cohort", "check_case_weight"]
 
@@ -232,18 +232,23 @@ class Cohort:
     @cached_property
     def _rater_counts(self) -> _RaterCounts:
         """Each rater's counts in all cases, on common bins."""
-        return _RaterCounts.of_tallies(self.tallies)
+        return _RaterCounts.from_tallies(self.tallies)
 
     @cached_property
     def _vote_counts(self) -> tuple[VoteCounts, NDArray[np.intp], NDArray[np.intp], FloatArray]:
         """The vote counts of all cases together; and the case, the row and the voxels of each entry of a single case."""
-        parts = [VoteCounts.of_cells(part.cells) for part in self.tallies]
-        keys = np.concatenate([np.stack([part.bins, part.answers, part.votes]) for part in parts], axis=1)
-        rows, index = np.unique(keys, axis=1, return_inverse=True)
-        voxels, index = np.concatenate([part.weight for part in parts]), index.ravel()
+        parts = [VoteCounts.from_cells(part.cells) for part in self.tallies]
+        names = [
+            np.concatenate(columns) for columns in zip(*((p.bins, p.answers, p.votes) for p in parts), strict=True)
+        ]
+        voxels = np.concatenate([part.weight for part in parts])
         case = np.repeat(np.arange(len(parts)), [part.weight.size for part in parts])
-        total = np.bincount(index, voxels, rows.shape[1]).astype(np.float64)
-        return VoteCounts(rows[0], rows[1], rows[2], total), case, index, voxels
+        order, starts = equal_rows(names)
+        index = np.empty_like(order)
+        index[order] = np.repeat(np.arange(starts.size), np.diff(starts, append=order.size))
+        total = np.bincount(index, voxels, starts.size).astype(np.float64)
+        bins, answers, votes = (column[order[starts]] for column in names)
+        return VoteCounts(bins, answers, votes, total), case, index, voxels
 
     def save(self, folder: str | Path) -> None:
         """Write each case's tally to ``folder/<case id>.npz``; ``Cohort.load`` reads them back."""
@@ -290,7 +295,7 @@ class _RaterCounts(NamedTuple):
     equal: list[NDArray[np.intp]]
 
     @classmethod
-    def of_tallies(cls, tallies: Sequence[Tally]) -> Self:
+    def from_tallies(cls, tallies: Sequence[Tally]) -> Self:
         """The counts of tallies with the same grid and raters."""
         parts = [part.rater_counts() for part in tallies]
         keys = _content_keys(tallies[0].raters, parts)

@@ -64,13 +64,15 @@ class Number:
 
     def accepts(self, value: Any) -> bool:
         """Return whether a value is a finite number in the range."""
+        if isinstance(value, bool) or not isinstance(value, Integral if self.kind is int else Real):
+            return False
+        number = float(value)
         return (
-            isinstance(value, Integral if self.kind is int else Real)
-            and math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
+            math.isfinite(number)
+            and (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
         )
 
     def __str__(self) -> str:
@@ -293,7 +295,7 @@ class LoadOptions:
         None,
         "--positive",
         "labels of the masks that are foreground, such as 255 (default: 1)",
-        values=Numbers(Number(int, at_least=0), "255"),
+        values=Numbers(Number(int, at_least=1), "255"),
         metavar="LABELS",
         of="raters",
     )

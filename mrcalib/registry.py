@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 __all__ = ["PLUGIN_GROUP", "Registry", "load_plugins", "normalized"]
@@ -36,6 +34,8 @@ def normalized(name: str) -> str:
 @cache
 def load_plugins() -> None:
     """Import the plugins of installed packages, once; a plugin that fails is warned of and left out."""
+    from importlib.metadata import entry_points  # slow to import, and needed only here
+
     for plugin in entry_points(group=PLUGIN_GROUP):
         try:
             loaded = plugin.load()
@@ -93,6 +93,8 @@ class Registry(Generic[T]):
         load_plugins()
         known = self._names.get(normalized(name)) if isinstance(name, str) else None
         if known is None:
+            from difflib import get_close_matches
+
             near = get_close_matches(normalized(str(name)), self._names, n=3, cutoff=0.6)
             meant = list(dict.fromkeys(self._names[spelling] for spelling in near))
             hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""

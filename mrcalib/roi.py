@@ -40,6 +40,58 @@ class RoiRecall:
     per_rater: tuple[float, ...]
 
 
+class RecallCounts:
+    """Counts, part by part, what raters marked and how much of it lies in the region of interest.
+
+    Parameters
+    ----------
+    n_raters : int
+        How many raters there are.
+    """
+
+    def __init__(self, n_raters: int) -> None:
+        self._marked = np.zeros(
+            (2, n_raters + 1), dtype=np.int64
+        )  # everywhere and inside; the last column is the union
+        self._answered = np.zeros(n_raters, dtype=bool)
+
+    def add(self, masks: Sequence[_Mask | None], inside: tuple[Sequence[_Mask | None], _Mask | None] | None) -> None:
+        """Count a part.
+
+        Parameters
+        ----------
+        masks : sequence of (ndarray of bool) or None
+            What each rater marked.
+        inside : tuple or None
+            The same within the box of the region, and the region there; None where the part lies outside that box.
+        """
+        self._answered |= np.array([mask is not None for mask in masks], dtype=bool)
+        self._marked[0] += _marked(masks, None)
+        if inside is not None:
+            self._marked[1] += _marked(*inside)
+
+    def recall(self) -> RoiRecall:
+        """The shares inside of all parts so far."""
+        total, inside = self._marked.tolist()
+        shares = [part / whole if whole else float("nan") for part, whole in zip(inside, total, strict=True)]
+        own = [share if there else float("nan") for share, there in zip(shares[:-1], self._answered, strict=True)]
+        return RoiRecall(shares[-1], tuple(own))
+
+
+def _marked(masks: Sequence[_Mask | None], region: _Mask | None) -> npt.NDArray[np.int64]:
+    """How many voxels of the region each rater marked, and then how many any rater did."""
+    found = np.zeros(len(masks) + 1, dtype=np.int64)
+    union: _Mask | None = None
+    for rater, mask in enumerate(masks):
+        if mask is None:
+            continue
+        inside = mask if region is None else mask & region
+        found[rater] = np.count_nonzero(inside)
+        union = inside if union is None else union | inside
+    found[-1] = 0 if union is None else np.count_nonzero(union)
+    return found
+
+
 def dilate(mask: npt.ArrayLike, margin_mm: float, spacing: Sequence[float]) -> _Mask:
     """All voxels whose centre lies within ``margin_mm`` of the centre of a voxel of the mask.
 
@@ -157,24 +209,13 @@ def roi_recall(
     RoiRecall(union=0.6666666666666666, per_rater=(1.0, 0.5, nan))
     """
     inside = _as_mask(roi)
-    union = np.zeros(inside.shape, dtype=bool)
-    own = []
     masks = list(raters.values()) if isinstance(raters, Mapping) else raters
     if not isinstance(masks, list | tuple) or any(mask is not None for mask in masks):
         masks = split_raters(masks, inside.shape, of="roi", arguments=())
-    for rater, mask in enumerate(masks):
-        if mask is None:
-            own.append(np.nan)
-            continue
-        marked = _votes(mask, rater)
-        union |= marked
-        own.append(_share(marked, inside))
-    return RoiRecall(_share(union, inside), tuple(own))
-
-
-def _share(marked: _Mask, inside: _Mask) -> float:
-    total = np.count_nonzero(marked)
-    return float(np.count_nonzero(marked & inside) / total) if total else float("nan")
+    votes = [None if mask is None else _votes(mask, rater) for rater, mask in enumerate(masks)]
+    counts = RecallCounts(len(votes))
+    counts.add(votes, (votes, inside))
+    return counts.recall()
 
 
 def _votes(mask: npt.NDArray[np.generic], rater: int) -> _Mask:

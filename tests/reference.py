@@ -33,6 +33,13 @@ def count_voxels(grid, p, masks):
     return sums, np.count_nonzero(bins < 0), np.bitwise_or.reduce(np.concatenate([[0], *masks]).astype(int))
 
 
+def add_by_rater(index, present, marked, voxels, offset_sum, counts):  # noqa: PLR0917 - as the kernel
+    for r in range(counts.shape[1]):
+        for rows, who in ((counts[:2, r], present), (counts[2:, r], present & marked)):
+            for row, values in zip(rows, (voxels, offset_sum), strict=True):
+                np.add.at(row, index, values * ((who >> r) & 1))
+
+
 def pool_adjacent_violators(response, weight, fitted):
     blocks = []
     for y, w in zip(response.tolist(), weight.tolist(), strict=True):

@@ -244,6 +244,7 @@ def test_calibrators_of_several_classes_and_unfitted_ones_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "out"), [(".npy", ".npy"), (".nii", ".nii.gz"), (".nii.gz", ".nii")])
 @pytest.mark.parametrize("method", ["adaptive", "isotonic"])
 def test_memory_does_not_grow_with_the_image(tmp_path, monkeypatch, calibrators, *, suffix, out, method):

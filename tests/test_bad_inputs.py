@@ -442,7 +442,7 @@ TABLE = {
     "other raters": (
         lambda: fitted_partly().partial_fit(P, STACK),
         ValueError,
-        r"Cannot add responses of 1 and 3 raters",
+        r"partial_fit has seen the raters 0; these voxels have 3 raters. Name them with a dict",
     ),
     "no such rater": (
         lambda: SingleRaterCalibrator(3).fit(P, STACK),

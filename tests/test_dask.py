@@ -31,11 +31,10 @@ import mrcalib
 from mrcalib import Case, ProbabilityGrid, tally, tally_cases
 from mrcalib.cli import main
 from mrcalib.io import LoadOptions, write_manifest
-from mrcalib.scale import _cluster, tally_blocks
-from mrcalib.scale._cluster_cases import at_absolute_paths
-from mrcalib.scale._overheard import overheard
-from mrcalib.scale._tasks import each_on_cluster
+from mrcalib.scale import cluster, tally_blocks
 from mrcalib.scale.blocks import _chunks
+from mrcalib.scale.cluster import each_on_cluster, recorded_messages
+from mrcalib.scale.cluster_cases import at_absolute_paths
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +216,7 @@ def pids(client):
     return list(client.run(os.getpid).values())
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_run_loses_nothing(client, tmp_path):
     cases = on_disk(tmp_path / "data", 24, shape=(60, 50, 40))
     folder = tmp_path / "kept"
@@ -257,10 +257,12 @@ def run_on(client, work, items, **options):
     return each_on_cluster(client, work, items, [str(item) for item in items], label="test", **options)
 
 
+@pytest.mark.slow
 def test_work_whose_worker_dies_is_done_by_another(client, tmp_path):
     assert run_on(client, kill_once, [tmp_path / "marker"]) == ["survived"]
 
 
+@pytest.mark.slow
 def test_an_item_that_kills_every_worker_is_an_error_of_its_own(client):
     found = run_on(client, kill_always, ["a", "deadly", *map(str, range(8))], ahead=2)
     assert [item for item in found if isinstance(item, str)] == ["a", *map(str, range(8))]
@@ -285,6 +287,7 @@ def slow_first_bad_fourth(item):
     return troubled(item)
 
 
+@pytest.mark.slow
 def test_items_that_are_no_longer_wanted_are_not_called_failed(client):
     seen = []
     with pytest.raises(RuntimeError, match="Unpicklable: this and that"):
@@ -315,23 +318,23 @@ def talking(item):
     return item, "done"
 
 
-def test_what_workers_warn_of_and_log_is_said_here(client, caplog):
+def test_what_workers_warn_of_and_log_is_repeated_here(client, caplog):
     with caplog.at_level(logging.INFO, "mrcalib"), pytest.warns(UserWarning, match="is odd") as caught:
         run_on(client, talking, ["this", "that"])
     assert sorted(str(w.message) for w in caught) == ["that is odd", "this is odd"]
     assert sorted(text for name, _, text in caplog.record_tuples if name == "mrcalib") == ["that read", "this read"]
 
 
-def test_each_thread_is_overheard_for_itself(monkeypatch):
+def test_messages_are_recorded_for_each_thread(monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the hook is taken out again afterwards
     both_listen = threading.Barrier(2)
 
     def work(item):
-        with overheard() as said:
+        with recorded_messages() as messages:
             both_listen.wait(10)
             warnings.warn(f"{item} is odd", UserWarning, stacklevel=1)
             both_listen.wait(10)
-        return [one.text for one in said]
+        return [one.text for one in messages]
 
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.simplefilter("always")
@@ -342,6 +345,7 @@ def test_each_thread_is_overheard_for_itself(monkeypatch):
         shown.assert_called_once()
 
 
+@pytest.mark.slow
 def test_a_study_is_the_same(client):
     def case(seed):
         rng = np.random.default_rng(seed)
@@ -374,6 +378,7 @@ def compared(folder):
     return kept | {"study.json": (folder / "study.json").read_text()}
 
 
+@pytest.mark.slow
 def test_the_command_line_gives_the_same_files_by_address(client, tmp_path, capsys):
     write_manifest(on_disk(tmp_path / "data", 4), tmp_path / "cases.csv")
     words = ["compare", "--manifest", str(tmp_path / "cases.csv"), *COMPARE]
@@ -390,6 +395,7 @@ def test_the_command_line_gives_the_same_files_by_address(client, tmp_path, caps
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_processes_of_its_own(tmp_path):
     write_manifest(on_disk(tmp_path / "data", 3), tmp_path / "cases.csv")
     (tmp_path / "data" / "case1" / "probs.npy").write_bytes(b"broken")
@@ -421,7 +427,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://here"])
 def test_an_address_where_nobody_answers_says_what_to_do(monkeypatch, address):
-    monkeypatch.setattr(_cluster, "CONNECT_S", "0.2s")
+    monkeypatch.setattr(cluster, "CONNECT_S", "0.2s")
     with pytest.raises(ConnectionError, match=f"No Dask scheduler answers at dask_address='{address}'.*dask scheduler"):
         tally_cases([in_memory(0)], scheduler="dask", dask_address=address)
 
@@ -441,7 +447,7 @@ def test_without_dask_the_command_that_installs_it_is_told(monkeypatch):
 def test_workers_that_would_compute_otherwise_are_refused(answer, words):
     stand_in = SimpleNamespace(run=lambda *_, **__: {"tcp://w:1": answer})
     with pytest.raises(RuntimeError, match=f"Worker tcp://w:1 {words}"):
-        _cluster._check_workers(stand_in)
+        cluster._check_workers(stand_in)
 
 
 def stored(folder, name, array, chunks):
@@ -459,6 +465,7 @@ def image(rng):
     return probs, (rng.random((3, *shape)) < probs).astype(np.uint8), rng.integers(0, 2, shape).astype(bool)
 
 
+@pytest.mark.slow
 def test_blocks_of_a_zarr_store_are_the_whole_on_a_cluster(client, tmp_path, image):
     probs, masks, roi = image
     p = stored(tmp_path, "p", probs, (8, 8, 8))
@@ -500,6 +507,7 @@ def test_a_stack_of_raters_first_or_last(tmp_path, image, axis, kind):
     assert tally_blocks(p, votes, block_voxels=1000) == tally(probs, masks)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     chunks=st.tuples(*(st.integers(1, 9) for _ in range(2))),

@@ -209,7 +209,7 @@ def test_columns_vectors_and_frames_are_the_same_voxels(study, name):
     cls = getattr(calibrators, name)
     column = cls().fit(probs, votes)
     assert column.transform(probs).shape == (1200, 1)
-    assert column.predict(probs).shape == (1200,)
+    assert column.predict(probs).shape == (1200, 1)
     vector = cls().fit(probs.ravel(), votes)
     frame = cls().fit(pd.DataFrame(probs, columns=["p"]), pd.DataFrame(votes))
     assert vector.map_ == frame.map_ == column.map_
@@ -238,7 +238,7 @@ def test_set_output_gives_a_frame_with_the_column_s_name_and_index(study, name):
     assert isinstance(calibrated, pd.DataFrame)
     assert calibrated.columns.tolist() == ["tumour"]
     assert calibrated.index.equals(table.index)
-    assert np.array_equal(calibrated["tumour"], fitted.predict(table))
+    assert np.array_equal(calibrated["tumour"], fitted.predict(table).ravel())
 
 
 @every
@@ -256,10 +256,20 @@ def test_cross_val_predict_equals_fitting_fold_by_fold(study, name):
     probs, votes, patient = study
     calibrator = getattr(calibrators, name)()
     predicted = cross_val_predict(calibrator, probs, votes, groups=patient, cv=GroupKFold(4))
-    expected = np.empty(1200)
+    expected = np.empty((1200, 1))
     for train, test in GroupKFold(4).split(probs, votes, patient):
         expected[test] = clone(calibrator).fit(probs[train], votes[train]).predict(probs[test])
     assert np.array_equal(predicted, expected)
+
+
+@every
+def test_predictions_keep_the_shape_of_volumes(study, name):
+    probs, votes, _ = study
+    images, masks = probs.reshape(12, 10, 10), votes.T.reshape(votes.shape[1], 12, 10, 10)
+    fitted = getattr(calibrators, name)().fit(images, masks)
+    assert fitted.predict(images).shape == images.shape
+    assert np.array_equal(fitted.predict(images), fitted(images))
+    assert [part.shape for part in fitted.predict(list(images))] == [(10, 10)] * 12
 
 
 def test_grid_search_over_groups_takes_votes_as_y(study):
@@ -275,7 +285,7 @@ def test_grid_search_over_groups_takes_votes_as_y(study):
     ).mean()
     which = [p["binning"] == "exact" for p in search.cv_results_["params"]]
     assert scores[which] == pytest.approx([by_hand, by_hand], rel=1e-12)
-    assert search.predict(probs).shape == (1200,)
+    assert search.predict(probs).shape == (1200, 1)
 
 
 def test_grid_search_passes_weights_of_voxels(study):

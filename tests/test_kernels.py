@@ -16,7 +16,7 @@ from strategies import SMALL_GRID, SPECIAL, knots, probabilities, responses_and_
 from mrcalib._kernels.interpolation import BLOCK, interpolate, interpolate_single
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib._kernels.tallying import BLOCK as COUNTED_AT_ONCE
-from mrcalib._kernels.tallying import STRETCH, count_voxels
+from mrcalib._kernels.tallying import STRETCH, add_by_rater, count_voxels
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.maps import PiecewiseLinearMap
 from mrcalib.tallies import CountTable
@@ -139,6 +139,17 @@ def test_a_table_is_emptied_before_a_number_overflows():
     highest = np.full(4321, np.nextafter(np.float32(0.25), np.float32(0)))
     table.add(highest, [np.ones(highest.size, np.uint8)])
     np.testing.assert_array_equal(counted(highest, [np.ones(highest.size)])[0], table.sums)
+
+
+@given(st.integers(0, 30), st.integers(1, 62), st.integers(0, 2**32 - 1))
+def test_add_by_rater_equals_its_twin_and_ignores_raters_who_do_not_exist(n, n_raters, seed):
+    rng = np.random.default_rng(seed)
+    present, marked = rng.integers(0, 1 << 62, (2, n))
+    cells = (rng.integers(0, 5, n), present, marked, rng.integers(0, 1 << 40, n), rng.integers(0, 1 << 40, n))
+    mine, plain = np.ones((2, 4, n_raters, 5))
+    add_by_rater(*cells, mine)
+    reference.add_by_rater(*cells, plain)
+    np.testing.assert_array_equal(mine, plain)
 
 
 @pytest.mark.parametrize("bits", range(4, 13))

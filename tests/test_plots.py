@@ -513,6 +513,7 @@ class TestMetrics:
 
 
 class TestSaving:
+    @pytest.mark.slow
     def test_study_figures_are_written(self, study, tmp_path):
         paths = save_study_figures(study, tmp_path / "figures", formats=("png", "svg"))
         names = ("reliability", "reliability-logit", "calibration-maps", "metrics")
@@ -520,6 +521,7 @@ class TestSaving:
         assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
         assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths[::2])
 
+    @pytest.mark.slow
     def test_what_a_study_lacks_is_left_out(self, cohort, tmp_path):
         names = ["reliability.png", "reliability-logit.png", "metrics.png"]
         study = compare(cohort, methods=["none"], metrics=[brier_score], n_resamples=10)
@@ -560,6 +562,7 @@ def test_without_matplotlib_the_remedy_is_named(study, monkeypatch):
         display.plot()
 
 
+@pytest.mark.slow
 def test_importing_plots_does_not_import_matplotlib():
     code = "import sys, mrcalib.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -47,7 +47,7 @@ SURFACE = {
     "mrcalib.detection.files": """
         BoxSet ImageEntry detection_images merge_boxes read_box_csv read_boxes read_coco read_napari rescore write_box_csv
         write_coco write_coco_results write_napari""",
-    "mrcalib.protocols": "PROTOCOLS Protocol curvas_2024 curvas_pdacvi get_protocol qubiq",
+    "mrcalib.protocols": "Measure PROTOCOLS Protocol curvas_2024 curvas_pdacvi get_protocol qubiq",
     "mrcalib.simulate": "Phantom phantoms write_curvas_pdacvi write_dataset",
     "mrcalib.plots": """
         CalibrationMapDisplay CaseDisplay CasesDisplay CountReliabilityDisplay DetectionCalibrationDisplay
@@ -55,7 +55,7 @@ SURFACE = {
         choose_cases disagreement_of_raters save_study_figures""",
     "mrcalib.roi": "RoiRecall dilate high_recall_roi roi_recall",
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
-    "mrcalib.scale": "Progress apply_case reading_of tally_blocks tally_case tally_cases voxels_of_case voxels_of_classes",
+    "mrcalib.scale": "Progress apply_case for_each_class reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
 ALIASES = {
     "CALIBRATORS",

@@ -108,7 +108,7 @@ def test_unchanged_cases_are_not_read_again(on_disk, tmp_path, monkeypatch):
     folder = tmp_path / "tallies"
     first, log = tally_cases(on_disk, checkpoints=folder, progress=Log()), Log()
     monkeypatch.setattr(Case, "load", lambda *_, **__: pytest.fail("a case was read again"))
-    monkeypatch.setattr(one_case, "open_case", lambda *_, **__: pytest.fail("a case was read again"))
+    monkeypatch.setattr(one_case, "OpenCase", lambda *_, **__: pytest.fail("a case was read again"))
     assert equal(tally_cases(on_disk, checkpoints=folder, progress=log), first)
     assert log.seen == {"case0": "unchanged", "case1": "unchanged", "case2": "unchanged"}
 

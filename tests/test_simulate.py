@@ -69,6 +69,7 @@ def test_vessels_change_nothing_but_the_image():
     np.testing.assert_array_equal(again.vessels, next(phantoms(1, SMALL, vessels=True, rng=7)).vessels)
 
 
+@pytest.mark.slow
 def test_five_vessels_pass_the_lesion_as_they_are_said_to():
     spacing = (0.8, 0.8, 2.0)
     for case in phantoms(
@@ -138,6 +139,7 @@ def test_arrays_have_the_promised_shapes_and_types_and_are_read_only():
     assert not any(getattr(case, name).flags.writeable for name in ARRAYS)
 
 
+@pytest.mark.slow
 def test_values_are_plausible():
     for case in phantoms(4, rng=0):
         assert set(np.unique(case.raters)) <= {0, 1}
@@ -150,6 +152,7 @@ def test_values_are_plausible():
         assert case.image[lesion].mean() < case.image[case.roi & (case.truth < 0.01)].mean() - 15
 
 
+@pytest.mark.slow
 def test_raters_draw_coherent_masks_that_disagree():
     cases = list(phantoms(8, rng=0, miss_rate=0))
     dices = [mean_pairwise_dice(case.raters) for case in cases]
@@ -160,6 +163,7 @@ def test_raters_draw_coherent_masks_that_disagree():
             assert (inner >= 2).mean() > 0.97
 
 
+@pytest.mark.slow
 def test_disagreement_scales_how_far_raters_differ():
     dices = [
         np.mean([mean_pairwise_dice(c.raters) for c in phantoms(4, rng=0, miss_rate=0, disagreement=d)])
@@ -168,12 +172,14 @@ def test_disagreement_scales_how_far_raters_differ():
     assert dices[0] > 0.9 > dices[1] > dices[2] + 0.05
 
 
+@pytest.mark.slow
 def test_raters_keep_their_habits_across_cases():
     volumes = np.array([c.raters.sum((1, 2, 3)) / c.truth.sum() for c in phantoms(60, SMALL, rng=2, miss_rate=0)])
     between, within = volumes.mean(0).std(), volumes.std(0).mean() / np.sqrt(60)
     assert between > 4 * within
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("miss_rate", [0.0, 0.3])
 def test_truth_is_the_mean_response_of_many_raters(miss_rate):
     n_raters = 400
@@ -188,6 +194,7 @@ def test_truth_is_the_mean_response_of_many_raters(miss_rate):
         np.testing.assert_allclose(error[~middle], 0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_truth_is_calibrated_for_a_small_panel_over_many_cases():
     cases = list(phantoms(120, SMALL, n_members=1, lesion_fraction=0.03, miss_rate=0.2, rng=1))
     truth = np.stack([c.truth for c in cases])
@@ -197,6 +204,7 @@ def test_truth_is_calibrated_for_a_small_panel_over_many_cases():
         assert response[chosen].mean() == pytest.approx(truth[chosen].mean(), abs=0.03)
 
 
+@pytest.mark.slow
 def test_only_small_lesions_are_overlooked_and_then_the_mask_is_empty():
     cases = list(phantoms(60, SMALL, n_members=1, lesion_fraction=0.03, miss_rate=0.4, rng=0))
     seen = np.array([c.raters.any((1, 2, 3)).mean() for c in cases])
@@ -207,17 +215,20 @@ def test_only_small_lesions_are_overlooked_and_then_the_mask_is_empty():
     assert cases[int(np.flatnonzero(small)[0])].truth.max() <= np.float32(0.6)
 
 
+@pytest.mark.slow
 def test_the_mean_lesion_fills_its_fraction():
     fractions = [c.truth.mean() for c in phantoms(200, (20, 20, 8), lesion_fraction=0.05, miss_rate=0, rng=0)]
     assert np.mean(fractions) == pytest.approx(0.05, rel=0.15)
     assert np.std(np.log(fractions)) > 0.3
 
 
+@pytest.mark.slow
 def test_an_honest_segmenter_answers_the_truth():
     for case in phantoms(3, rng=0, overconfidence=1, bias=0, noise=0, miss_rate=0):
         np.testing.assert_allclose(case.members, np.broadcast_to(case.truth, case.members.shape), atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overconfidence", "bias", "noise", "slack"),
     [(2.5, 0.5, 0.5, 0.12), (2.5, 0.5, 0.0, 0.005), (1.5, -0.5, 0.0, 0.005)],
@@ -231,6 +242,7 @@ def test_segmenters_are_overconfident_and_biased_as_asked(overconfidence, bias, 
     assert -intercept / slope == pytest.approx(bias, abs=3 * slack)
 
 
+@pytest.mark.slow
 def test_segmenters_saturate_as_real_ones_do():
     for case in phantoms(6, rng=0):
         background = case.members[:, case.truth < 1e-3]
@@ -241,6 +253,7 @@ def test_segmenters_saturate_as_real_ones_do():
     assert any((case.members == 1).any() for case in phantoms(6, rng=0))
 
 
+@pytest.mark.slow
 def test_cases_without_a_lesion_are_spread_evenly_and_doubtful_only_to_segmenters():
     cases = list(phantoms(8, rng=0, empty_fraction=0.25))
     empty = [not case.truth.any() for case in cases]
@@ -252,6 +265,7 @@ def test_cases_without_a_lesion_are_spread_evenly_and_doubtful_only_to_segmenter
         assert_same(one, other)
 
 
+@pytest.mark.slow
 def test_consecutive_cases_share_a_patient():
     groups = [case.group for case in phantoms(5, SMALL, cases_per_group=2, rng=0)]
     assert groups == ["patient001"] * 2 + ["patient002"] * 2 + ["patient003"]

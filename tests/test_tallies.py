@@ -568,9 +568,12 @@ def test_counts_that_int64_cannot_hold_are_refused():
         Tally.sum([most] * 5)
 
 
-def test_a_file_with_negative_counts_is_damaged(saved):
+@pytest.mark.parametrize(
+    ("column", "value"), [("voxels", -1), ("excess", -1), ("stratum", 1), ("bin", 10**6), ("present", 2), ("marked", 4)]
+)
+def test_a_file_with_cells_that_cannot_be_is_damaged(saved, column, value):
     with np.load(saved) as file:
         content = {name: file[name] for name in file.files}
-    np.savez(saved, **content | {"voxels": -content["voxels"].astype(np.int64)})
-    with pytest.raises(ValueError, match=r"damaged .*negative"):
+    np.savez(saved, **content | {column: np.full(2, value)})
+    with pytest.raises(ValueError, match=f"damaged .column {column} holds"):
         Tally.load(saved)

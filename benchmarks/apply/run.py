@@ -105,7 +105,7 @@ def times(work: Path, repetitions: int) -> dict[str, Any]:
             read = seconds(partial(_read, case), repetitions)
             hashed = seconds(case.fingerprint, repetitions)
             with case.open() as opened:
-                arrays, where = [slab.probs for slab in opened.slabs()], opened.geometry
+                arrays, where = [slab.probs[0] for slab in opened.slabs()], opened.geometry
                 axis = opened.axis
             for method in METHODS if before == after == ".nii.gz" else METHODS[:1]:
                 calibrator = mrcalib.load(work / f"{method}.json")

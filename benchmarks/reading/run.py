@@ -38,6 +38,7 @@ from data import FORMATS, RATERS, cases, files, names, save, write_cases
 
 import mrcalib
 from mrcalib.io import Case, LoadOptions, bytestream
+from mrcalib.io.formats import open_image
 from mrcalib.scale import tally_case, tally_cases
 from mrcalib.tallies import tally
 
@@ -75,11 +76,11 @@ def inflate(path: Path) -> None:
     assert stored is not None
     buffer = memoryview(bytearray(1 << 18))
     left = stored.stored.itemsize * int(np.prod(stored.shape))
-    with stored.bytes:
+    with stored.content:
         while left:
-            stored.bytes.fill(buffer[: min(left, len(buffer))])
+            stored.content.fill(buffer[: min(left, len(buffer))])
             left -= min(left, len(buffer))
-        stored.bytes.finish()
+        stored.content.finish()
 
 
 def usual(path: Path) -> None:

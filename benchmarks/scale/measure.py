@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import mrcalib
 from mrcalib import Case, Cohort, ProbabilityGrid, Tally, tally, tally_cases
 from mrcalib.scale import tally_blocks, tally_case
-from mrcalib.scale._tasks import each_on_cluster
 from mrcalib.scale.blocks import FIRST_MASK, _computed, _Image, _Rules, _tree
+from mrcalib.scale.cluster import each_on_cluster
 from mrcalib.tallies import Cells
 
 SHAPE = (125, 125, 50)

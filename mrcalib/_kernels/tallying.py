@@ -185,3 +185,26 @@ def unpack(table: Any, count_at: Any, bins: Any, sums: Any) -> None:
             sums[0, bins[counter], votes] += np.int64(value >> np.uint64(count_at))
             sums[1, bins[counter], votes] += np.int64(value & low_bits)
             column[counter] = 0
+
+
+@kernel
+def add_by_rater(index: Any, present: Any, marked: Any, voxels: Any, offset_sum: Any, counts: Any) -> None:
+    """Add cells to ``counts[:, r, index]`` for each rater r: voxels answered and their offsets, voxels marked and theirs.
+
+    ``present`` and ``marked`` are bit masks, of which one rater a step is shifted out.
+    """
+    for i in range(index.size):
+        b = index[i]
+        answered, marks = present[i], marked[i]
+        n, offsets = np.float64(voxels[i]), np.float64(offset_sum[i])
+        r = 0
+        while answered != 0 and r < counts.shape[1]:
+            if answered & 1:
+                counts[0, r, b] += n
+                counts[1, r, b] += offsets
+                if marks & 1:
+                    counts[2, r, b] += n
+                    counts[3, r, b] += offsets
+            answered >>= 1
+            marks >>= 1
+            r += 1

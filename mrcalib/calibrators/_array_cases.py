@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mrcalib.inputs import InputCase, Voxels, check_groups, check_voxels, split_cases
 
-__all__ = ["ArrayCases", "array_cases"]
+__all__ = ["ArrayCases", "array_cases", "by_voxel"]
 
 ARGUMENTS = ("roi", "rater_axis", "positive", "soft", "invalid")  # of fit, which messages may name as the way out
 
@@ -83,7 +83,7 @@ def array_cases(
     are_named = rater_names != tuple(map(str, range(voxels.n_raters)))
     if groups is None:
         return ArrayCases([voxels], (), rater_names, are_named)
-    labels = _by_voxel(check_groups(groups), np.shape(probs)).ravel(order=voxels.order)
+    labels = by_voxel(check_groups(groups), np.shape(probs)).ravel(order=voxels.order)
     names, index = np.unique(labels, return_inverse=True)
     if not apart:
         return ArrayCases([voxels], tuple(map(str, names)), rater_names, are_named)
@@ -119,7 +119,7 @@ def _of_list(cases: Sequence[InputCase], options: dict[str, Any]) -> ArrayCases:
     return ArrayCases(parts, tuple(case.group for case in cases), names, are_named)
 
 
-def _by_voxel(labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def by_voxel(labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Labels of voxels, or of the first axis, in the shape of the probabilities."""
     if labels.shape not in (shape, shape[:1]):
         msg = f"groups must have the shape of probs, {shape}; got {labels.shape}."

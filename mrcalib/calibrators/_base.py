@@ -424,7 +424,11 @@ class Calibrator(FittedCalibrator):
 
     def _keeps_zero(self) -> bool:
         """Whether exact zeros stay 0 and out of the fit; not every method has the parameter."""
-        return bool(getattr(self, "keep_zero", False))
+        keep_zero = getattr(self, "keep_zero", False)
+        if not isinstance(keep_zero, bool | np.bool_):
+            msg = f"keep_zero must be True or False; got {keep_zero!r}."
+            raise ValueError(msg)
+        return bool(keep_zero)
 
     def _count(
         self,

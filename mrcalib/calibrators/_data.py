@@ -246,5 +246,5 @@ def pool_weighted(
     if refused and invalid == "raise":
         voxels.refuse_probs(refused)
     used = np.flatnonzero(sums[0].any(axis=0))
-    counts = VoteCounts.of_voxels(voxels, grid) if needs.votes else None
+    counts = VoteCounts.from_voxels(voxels, grid) if needs.votes else None
     return CalibrationData(grid, PooledResponses(used, *sums[:, :, used]), n_voxels, n_zeros, vote_counts=counts)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mrcalib._files import atomic_write
 from mrcalib._version import __version__
-from mrcalib.inputs import voxel_responses
+from mrcalib.inputs import as_array, case_probs, refuse_classes, voxel_responses
 from mrcalib.maps import CalibrationMap
 
 __all__ = ["SCHEMA", "FittedCalibrator", "write_json"]
@@ -48,19 +48,34 @@ class FittedCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """The smallest and the largest probability that the map can give."""
         return self.map_.reachable
 
-    def transform(self, probs: ArrayLike) -> NDArray[Any]:
+    def transform(self, probs: Any) -> Any:
         """Calibrated probabilities, in the shape and float dtype of ``probs``.
+
+        Parameters
+        ----------
+        probs : array_like of float, or list of cases
+            One image of any shape; or several, as ``fit`` takes them.
+
+        Returns
+        -------
+        ndarray, or list of ndarray
+            One array a case where ``probs`` is a list of cases.
 
         Raises
         ------
         NotFittedError
             Before ``fit``.
         ValueError
-            For values outside [0, 1].
+            For values outside [0, 1], and for the channels of a softmax, which are no image.
         """
         check_is_fitted(self, "map_")
+        several = case_probs(probs)
+        if several is not None:
+            return [self.transform(one) for one in several]
         self._check_columns(probs, reset=False)
-        return self.map_(probs)
+        array = as_array(probs)
+        refuse_classes(array)
+        return self.map_for(array)(array)
 
     def map_of_case(self, prob: FloatArray, count: FloatArray) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
         """The map of one case: ``map_``, but for methods whose map depends on the case.
@@ -98,13 +113,14 @@ class FittedCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "map_")
         return self.map_
 
-    def __call__(self, probs: ArrayLike) -> NDArray[Any]:
+    def __call__(self, probs: Any) -> Any:
         """The same as ``transform``, for volumes: ``calibrated = calibrator(volume)``."""
         return self.transform(probs)
 
-    def predict(self, probs: ArrayLike) -> NDArray[Any]:
-        """Calibrated probabilities as one flat array, for ``cross_val_predict`` and scorers."""
-        return np.ravel(self.transform(probs))
+    def predict(self, probs: Any) -> Any:
+        """The same as ``transform``, for ``cross_val_predict``; always plain arrays, whatever ``set_output`` says."""
+        calibrated = self.transform(probs)
+        return [np.asarray(one) for one in calibrated] if isinstance(calibrated, list) else np.asarray(calibrated)
 
     def score(self, probs: ArrayLike, raters: Any, sample_weight: ArrayLike | None = None) -> float:
         """Minus the Brier score over (voxel, rater) pairs of the calibrated probabilities: greater is better."""

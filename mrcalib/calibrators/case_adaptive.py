@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from mrcalib._kernels.threads import over_runs
+from mrcalib.calibrators._array_cases import by_voxel
 from mrcalib.calibrators._base import Calibrator
 from mrcalib.calibrators._data import ZERO_BIN, CalibrationData, CaseSums, Needs
 from mrcalib.calibrators._registry import register_calibrator
 from mrcalib.calibrators.isotonic import fit_isotonic
+from mrcalib.exceptions import warn_caller
 from mrcalib.grid import ProbabilityGrid
-from mrcalib.inputs import check_choice, check_probs
+from mrcalib.inputs import as_array, case_items, check_choice, check_groups, check_probs
 from mrcalib.maps import PiecewiseLinearMap, map_from_dict, mean_of_maps
 from mrcalib.resampling import weighted_sums
 from mrcalib.responses import PooledResponses
@@ -215,21 +217,55 @@ class CaseAdaptiveCalibrator(Calibrator):
         check_is_fitted(self, "map_")
         return self.map_of_case(*_histogram(parts))
 
-    def transform(self, probs: ArrayLike) -> NDArray[Any]:
-        """Calibrated probabilities of one whole case, in the shape and float dtype of ``probs``.
+    def transform(self, probs: Any, *, groups: ArrayLike | None = None) -> Any:
+        """Calibrated probabilities of whole cases, in the shape and float dtype of ``probs``.
 
-        Its volume is kept to the resolution of the tally's bins, about a thousandth; NaN stays NaN and adds nothing to it.
+        A case's volume is kept to the resolution of the tally's bins, about a thousandth; NaN stays NaN and adds nothing to it.
+
+        Parameters
+        ----------
+        probs : array_like of float, shape S, or list of cases
+            One whole case; or several, of which each is calibrated by its own map.
+        groups : array_like of shape S or (S[0],), optional
+            The case of each voxel, or of each entry of the first axis, where one array holds several.
+
+        Returns
+        -------
+        ndarray of shape S, or list of ndarray
 
         Raises
         ------
         NotFittedError
             Before ``fit``.
         ValueError
-            For values outside [0, 1].
+            For values outside [0, 1], or groups of another shape.
+
+        Warns
+        -----
+        UserWarning
+            If the array has more than three axes, and no ``groups``: it is calibrated as one case.
         """
         check_is_fitted(self, "map_")
-        self._check_columns(probs, reset=False)
-        return self.map_for(probs)(probs)
+        several = case_items(probs)
+        if several is not None:
+            if groups is not None:
+                msg = "groups names the cases that one array holds; a list has its cases apart."
+                raise ValueError(msg)
+            return super().transform(several)
+        array = as_array(probs)
+        if groups is None:
+            if sum(length > 1 for length in array.shape) > 3:
+                warn_caller(
+                    f"probs of shape {array.shape} are calibrated as one case. If an axis counts cases, pass a list of cases, "
+                    "or groups= (the case of each entry of the first axis).",
+                    UserWarning,
+                )
+            return super().transform(probs)
+        labels = by_voxel(check_groups(groups), array.shape)
+        out = np.empty_like(array)
+        for name in np.unique(labels):
+            out[labels == name] = super().transform(array[labels == name])
+        return out
 
     @property
     def coefficients_(self) -> dict[str, float]:

@@ -134,4 +134,4 @@ def counts_by_bin(data: CalibrationData) -> tuple[FloatArray, VoteCounts]:
     prob = np.maximum.accumulate(np.clip(prob_sum / weight, 0.0, 1.0))
     prob, merged = np.unique(prob, return_inverse=True)
     where = merged[np.searchsorted(pooled.bins[used], counts.bins)]
-    return prob, VoteCounts.of(where, counts.answers, counts.votes, counts.weight)
+    return prob, VoteCounts.from_rows(where, counts.answers, counts.votes, counts.weight)

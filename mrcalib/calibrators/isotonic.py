@@ -226,7 +226,8 @@ class SingleRaterCalibrator(IsotonicCalibrator):
         """The isotonic map to one rater's answers; parameters as for ``Calibrator.fit_map``."""
         n = data.pooled.n_raters
         named = isinstance(self.rater, str)
-        known = self.rater in self.raters_ if named else 0 <= int(self.rater) < n
+        whole = isinstance(self.rater, int | np.integer) and not isinstance(self.rater, bool)
+        known = self.rater in self.raters_ if named else whole and 0 <= int(self.rater) < n
         if not known:
             names = ", ".join(map(repr, self.raters_))
             msg = f"rater must be a position from 0 to {n - 1} or one of {names}; got {self.rater!r}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +22,7 @@ from mrcalib.inputs import Classes, against_rest, named_classes, require_exclusi
 from mrcalib.tallies import Tally
 
 if TYPE_CHECKING:
-    from mrcalib.io import Case, LoadOptions
+    from mrcalib.io import Case, ImageClass, LoadOptions
 
 __all__ = ["CLASSES_SCHEMA", "OneVsRestCalibrator"]
 
@@ -193,6 +193,9 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         *,
         rater_weight: ArrayLike | None = None,
         case_weight: str | ArrayLike | None = None,
+        cases: Sequence[Case] | None = None,
+        channels: Mapping[str, int] | None = None,
+        options: LoadOptions | None = None,
     ) -> Self:
         """Fit to a tally, or the tallies of many cases, of each class against the rest.
 
@@ -202,6 +205,13 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
             By the names of ``classes``, which must be given; of the same raters and cases.
         rater_weight, case_weight
             As for the calibrators' own ``fit_tally``.
+        cases : sequence of Case, optional
+            The cases that were tallied, in this order. They are read again, once for all classes, where the method needs a
+            second pass.
+        channels : mapping of str to int, optional
+            With ``cases``: the channel of each class; its label by default.
+        options : LoadOptions, optional
+            With ``cases``: how they were read; ``foreground`` and ``positive`` are set for each class.
 
         Returns
         -------
@@ -223,10 +233,25 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
             msg = f"The tallies of all classes must be of the same raters and cases; {other!r} differs from {first!r}."
             raise ValueError(msg)
 
-        def fitted(calibrator: Calibrator, name: str) -> Calibrator:
-            return calibrator.fit_tally(tallies[name], rater_weight=rater_weight, case_weight=case_weight)
+        def fitted(calibrator: Calibrator, name: str, **more: Any) -> Calibrator:
+            return calibrator.fit_tally(tallies[name], rater_weight=rater_weight, case_weight=case_weight, **more)
 
-        return self.fit_each(classes, fitted, None)
+        if cases is None:
+            return self.fit_each(classes, fitted, None)
+        from mrcalib.io import LoadOptions
+        from mrcalib.scale import for_each_class
+
+        files, reading = self._image_classes(classes, channels), options or LoadOptions()
+        template = self._template()
+
+        def from_files(one: ImageClass, own: Sequence[Case]) -> Calibrator:
+            return fitted(clone(template), one.name, cases=own, options=one.options(reading))
+
+        if template.needs.second_pass:
+            together = for_each_class(cases, files, from_files, options=reading)
+        else:
+            together = {one.name: from_files(one, cases) for one in files}
+        return self.fit_each(classes, lambda _, name: together[name], {one.name: one.position for one in files})
 
     def fit_cases(
         self,
@@ -239,12 +264,12 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         invalid: str = "raise",
         n_jobs: int | None = None,
     ) -> Self:
-        """Fit to cases on disk, whose probability files have a channel for each class; each is read once a class.
+        """Fit to cases whose probabilities have a channel for each class; files are read once, or twice for a second pass.
 
         Parameters
         ----------
         cases : iterable of Case
-            Their probability files hold all channels of a softmax, their masks the labels of all classes.
+            Their probabilities hold all channels of a softmax, their masks the labels of all classes.
         channels : mapping of str to int, optional
             The channel of each class; its label by default.
         options : LoadOptions, optional
@@ -261,30 +286,44 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         ValueError
             If channels are not exclusive classes, or a mask holds a label that no class names.
         """
-        from mrcalib.io import ImageClass, LoadOptions, require_classes
+        from mrcalib.scale import tally_cases
 
         classes = self._told_classes("fit_cases")
+        listed = list(cases)
+        tallies = tally_cases(
+            listed,
+            grid=self._template().needs.grid,
+            options=options,
+            classes=self._image_classes(classes, channels),
+            invalid=invalid,
+            n_jobs=n_jobs,
+        )
+        return self.fit_tally(
+            tallies,
+            rater_weight=rater_weight,
+            case_weight=case_weight,
+            cases=listed,
+            channels=channels,
+            options=options,
+        )
+
+    def _image_classes(self, classes: Mapping[str, int], channels: Mapping[str, int] | None) -> tuple[ImageClass, ...]:
+        """The classes with their labels and channels in files; ValueError if there are other channels than classes."""
+        from mrcalib.io import ImageClass
+
         where = dict(classes if channels is None else channels)
         if set(where) != set(classes):
             msg = f"channels must be those of the classes {', '.join(classes)}; got {', '.join(where) or 'none'}."
             raise ValueError(msg)
-        files = {name: ImageClass(name, label, where[name]) for name, label in classes.items()}
-        listed = list(cases)
-        reading = options or LoadOptions()
-        for case in listed:
-            require_classes(case, tuple(files.values()), reading)
+        return tuple(ImageClass(name, label, where[name]) for name, label in classes.items())
 
-        def fitted(calibrator: Calibrator, name: str) -> Calibrator:
-            return calibrator.fit_cases(
-                listed,
-                rater_weight=rater_weight,
-                case_weight=case_weight,
-                options=files[name].options(reading),
-                invalid=invalid,
-                n_jobs=n_jobs,
-            )
-
-        return self.fit_each(classes, fitted, where)
+    def _template(self) -> Calibrator:
+        """The unfitted calibrator that is fitted to each class; TypeError if it is one of several classes, or none."""
+        template: Any = MHRIsotonicCalibrator() if self.calibrator is None else self.calibrator
+        if not isinstance(template, Calibrator):
+            msg = f"calibrator must be a calibrator of one foreground; got a {type(template).__name__}."
+            raise TypeError(msg)
+        return template
 
     def _told_classes(self, who: str) -> dict[str, int]:
         if self.classes is None:
@@ -309,10 +348,7 @@ class OneVsRestCalibrator(TransformerMixin, BaseEstimator):
         channels : mapping of str to int, optional
             The channel of each class in files; its position in ``probs`` by default.
         """
-        template: Any = MHRIsotonicCalibrator() if self.calibrator is None else self.calibrator
-        if not isinstance(template, Calibrator):
-            msg = f"calibrator must be a calibrator of one foreground; got a {type(template).__name__}."
-            raise TypeError(msg)
+        template = self._template()
         fitted = {name: fit(clone(template), name) for name in classes}
         for name, calibrator in fitted.items():
             if not calibrator.n_marked_:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mrcalib.cli._cases import tally_classes
-from mrcalib.cli._classes import check_class_options, classes_of, for_class
+from mrcalib.cli._classes import check_class_options, classes_of
 from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK
 from mrcalib.cli._files import to_json
@@ -57,14 +57,9 @@ def _fit(
         args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
     cohorts, failures = tally_classes(cases, args, classes, checkpoints=args.tallies, grid=method.needs.grid)
     good = [case for case in cases if case.id not in failures]
-    options = {one.name: load_options_of(for_class(args, one)) for one in classes}
-    labels = {one.name: one.label for one in classes}
-
-    def fitted(calibrator: Calibrator, name: str) -> Calibrator:
-        return calibrator.fit_tally(cohorts[name], cases=good, options=options[name])
-
-    together = OneVsRestCalibrator(method, labels)
-    return together.fit_each(labels, fitted, {one.name: one.position for one in classes}), failures
+    together = OneVsRestCalibrator(method, {one.name: one.label for one in classes})
+    channels = {one.name: one.position for one in classes}
+    return together.fit_tally(cohorts, cases=good, channels=channels, options=load_options_of(args)), failures
 
 
 def _report(

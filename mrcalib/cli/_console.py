@@ -62,11 +62,11 @@ class Console(logging.Handler):
             sys.stderr.flush()
             self._on_counter = done < total
 
-    def failures(self, failures: Mapping[str, Exception], n_cases: int) -> None:
-        """The cases that could not be used, each with its error."""
+    def failures(self, failures: Mapping[str, Exception], n_cases: int, what: str = "cases") -> None:
+        """Show the cases (or images) that could not be used, each with its error."""
         if failures:
             others = "; the results are of the others" if len(failures) < n_cases else ""
-            self.complain(f"{len(failures)} of {n_cases} cases could not be used{others}:")
+            self.complain(f"{len(failures)} of {n_cases} {what} could not be used{others}:")
             for case, error in failures.items():
                 told = in_options(error)
                 self.complain(f"  {told}" if repr(case) in told else f"  {case}: {told}")

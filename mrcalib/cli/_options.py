@@ -20,6 +20,7 @@ __all__ = [
     "command",
     "count",
     "fraction",
+    "metric_name",
     "millimetres",
     "name_of",
     "numbers",
@@ -233,6 +234,16 @@ def spacing(text: str) -> tuple[float, ...]:
         msg = f"expected edges in mm such as 0.7,0.7,2.5; got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return edges
+
+
+def metric_name(text: str) -> str:
+    """The registered name of the metric that a name, a label or a name in Python stands for."""
+    from mrcalib.metrics import METRICS
+
+    try:
+        return METRICS.canonical(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def name_of(what: str, names: tuple[str, ...]) -> Callable[[str], str]:

@@ -57,12 +57,12 @@ def tell_of_protocol(name: str, cases: Sequence[Case], console: Console) -> None
 
 
 def write_paper_tables(study: Study, folder: Path, reference: str) -> None:
-    """Tables 1 and 2 as CSV and LaTeX, the sound ones too where the two part, and all values by case."""
+    """Tables 1 and 2 as CSV and LaTeX, the corrected ones too where the two part, and all values by case."""
     import pandas as pd
 
-    sound = study.sound if study.disputes else None
+    corrected = study.corrected if study.disputes else None
     for name, intervals in TABLES:
-        for suffix, told in (("", study), ("_sound", sound)):
+        for suffix, told in (("", study), ("_corrected", corrected)):
             paths = [folder / f"{name}{suffix}.{kind}" for kind in ("csv", "tex")]
             if told is None:
                 for path in paths:
@@ -70,7 +70,7 @@ def write_paper_tables(study: Study, folder: Path, reference: str) -> None:
                 continue
             write_csv(paths[0], told.paper_table(intervals=intervals, reference=reference), index=True)
             write_text(paths[1], told.to_latex(intervals=intervals, reference=reference))
-    both = {"program": study} | ({} if study.sound is None else {"sound": study.sound})
+    both = {"program": study} | ({} if study.corrected is None else {"corrected": study.corrected})
     write_csv(
         folder / "protocol_per_case.csv",
         pd.concat([told.per_case().assign(scored=name) for name, told in both.items()]),
@@ -90,20 +90,20 @@ def write_paper_tables(study: Study, folder: Path, reference: str) -> None:
 
 def report_paper_tables(study: Study, console: Console, reference: str) -> None:
     """Print both tables, where the program's values are not to be trusted, and what is won and lost."""
-    from mrcalib.study._paper import dispute_lines, partly_defined
+    from mrcalib.study._tables import dispute_lines, partly_defined
 
     console.show(study.description)
     for _, intervals in TABLES:
         console.show(f"\n{study.to_paper_text(intervals=intervals, reference=reference)}")
-    for told, whose in ((study, ""), (study.sound if study.disputes else None, " (sound)")):
+    for told, whose in ((study, ""), (study.corrected if study.disputes else None, " (corrected)")):
         for label, n in ({} if told is None else partly_defined(told)).items():
             console.show(f"  {label}{whose} is defined in {n} of {len(study.ids)} cases: the mean is over these.")
     if study.disputes:
-        console.show("\nWhere the program's value and the sound one differ enough to matter:")
+        console.show("\nWhere the program's value and the corrected one differ enough to matter:")
         for line in dispute_lines(study):
             console.show(f"  {line}")
         console.show("  All of them are in disputes.csv.")
-    for told, whose in ((study, "the program's values"), (study.sound, "sound values")):
+    for told, whose in ((study, "the program's values"), (study.corrected, "corrected values")):
         if told is not None and (told is study or study.disputes):
             tell_trade_offs(told, f"{whose}, mean over cases", console)
     console.show("")

@@ -33,7 +33,7 @@ _Read: TypeAlias = (
 )
 """Probabilities, raters, options of the protocol, and what a calibrator makes of the probabilities."""
 
-SOUND = "_sound"
+CORRECTED = "_corrected"
 _SHOWN = 8  # notes that are printed
 
 
@@ -46,13 +46,13 @@ class _Told:
 
 
 class ProtocolScores:
-    """Scores a case by a protocol, strict and sound."""
+    """Scores a case by a protocol, strict and corrected."""
 
     def __init__(self, args: argparse.Namespace, cases: Sequence[Case]) -> None:
         from mrcalib.protocols import get_protocol
 
         self.protocol = get_protocol(args.protocol)
-        self._always_sound: bool = args.sound
+        self._always_corrected: bool = args.corrected
         self._options = load_options_of(args)
         self._vessel_labels: dict[str, int] | None = args.vessel_labels
         self._has_vessels = self.protocol.needs_vessels and any(case.vessels is not None for case in cases)
@@ -70,7 +70,7 @@ class ProtocolScores:
     def gated(self) -> tuple[str, ...]:
         """Names that a gate may be about."""
         measures = self.protocol.measures_for(vessels=self._has_vessels)
-        return tuple(name for m in measures for name in (m.name, m.name + SOUND))
+        return tuple(name for m in measures for name in (m.name, m.name + CORRECTED))
 
     def announce(self, console: Console) -> None:
         """Say what is left out, or not as one may think."""
@@ -84,25 +84,25 @@ class ProtocolScores:
 
     def measures(self, by_case: Mapping[str, Scores]) -> list[tuple[Metric, bool]]:
         """All numbers that cases have, the measures first; and whether each is shown."""
-        from mrcalib.protocols._protocol import measure
+        from mrcalib.protocols._protocol import Measure
 
         measures = list(self.protocol.measures_for(vessels=self._has_vessels))
         differing = {name for told in self.told.values() for name in told.differing}
         names = dict.fromkeys(name for case in by_case.values() for values in case.values() for name in values)
         known = {m.name for m in self.protocol.measures}
         measures += [
-            measure(n, n.removeprefix("vi_"), "lower", "°")
+            Measure(n, n.removeprefix("vi_"), "lower", "°")
             for n in names
-            if n.startswith("vi_") and n not in known and n + SOUND in names
+            if n.startswith("vi_") and n not in known and n + CORRECTED in names
         ]
         listed: list[tuple[Metric, bool]] = []
         for m in measures:
             unit = m.unit if m.unit != "mm³" or any(self._in_mm.values()) else "voxels"
-            shown = self._always_sound or m.name in differing
-            listed.append((measure(m.name, m.label, m.better, unit), True))
-            listed.append((measure(m.name + SOUND, f"{m.label} (sound)", m.better, unit), shown))
+            shown = self._always_corrected or m.name in differing
+            listed.append((Measure(m.name, m.label, m.better, unit), True))
+            listed.append((Measure(m.name + CORRECTED, f"{m.label} (corrected)", m.better, unit), shown))
         there = {m.name for m, _ in listed}
-        return listed + [(measure(n, n, "lower"), False) for n in names if n not in there]
+        return listed + [(Measure(n, n, "lower"), False) for n in names if n not in there]
 
     def __call__(self, case: Case, maps: Mapping[str, Calibrator]) -> Scores:
         """Read the case, and score it once for each map."""
@@ -110,12 +110,14 @@ class ProtocolScores:
         scores = {}
         for which, calibrator in maps.items():
             values = probs if calibrator is None else calibrated(calibrator)
-            strict, sound = (self.protocol.detail(values, raters, **options, strict=rule) for rule in (True, False))
-            flat, meant = self.protocol.flatten(strict), self.protocol.flatten(sound)
+            strict, corrected = (self.protocol.detail(values, raters, **options, strict=rule) for rule in (True, False))
+            flat, meant = self.protocol.flatten(strict), self.protocol.flatten(corrected)
             details = _numbers({k: v for k, v in strict.items() if k not in ("vi", "box", "thresholds")})
-            beside = {name + SOUND if name in flat else name: value for name, value in meant.items()}
+            beside = {name + CORRECTED if name in flat else name: value for name, value in meant.items()}
             scores[which] = flat | beside | {k: v for k, v in details.items() if k not in flat}
-            notes = strict["notes"] + [f"Sound: {note}" for note in sound["notes"] if note not in strict["notes"]]
+            notes = strict["notes"] + [
+                f"Corrected: {note}" for note in corrected["notes"] if note not in strict["notes"]
+            ]
             self.told[case.id, which] = _Told(notes, self.protocol.differing(flat, meant))
         return scores
 
@@ -162,19 +164,19 @@ class ProtocolScores:
                 raise UsageError(msg)
 
     def report(self, means: Mapping[str, Mapping[str, float]], console: Console) -> None:
-        """Say where strict and sound values part, and what is to be known of the cases."""
+        """Say where strict and corrected values part, and what is to be known of the cases."""
         n = len(means) and len(self.told) // len(means)
         if 0 < sum(self._in_mm.values()) < len(self._in_mm):
             console.complain(
                 "warning: only some cases have a spacing: means of volumes mix mm³ and voxels. Say --spacing."
             )
         for which, values in means.items():
-            meant = {name.removesuffix(SOUND): v for name, v in values.items() if name.endswith(SOUND)}
+            meant = {name.removesuffix(CORRECTED): v for name, v in values.items() if name.endswith(CORRECTED)}
             strict = {name: values[name] for name in meant}
             beside = {name: v for name, v in values.items() if name not in meant}
             sentences = self.protocol.disagreements(strict, beside | meant)
             if sentences:
-                console.show(f"\nStrict and sound scores differ enough to matter ({which}, means over cases):")
+                console.show(f"\nStrict and corrected scores differ enough to matter ({which}, means over cases):")
                 for sentence in sentences:
                     console.show(f"  {sentence}")
             differing: dict[str, list[str]] = {}
@@ -199,9 +201,9 @@ class ProtocolScores:
             console.show(f"  ... and {len(alike) - _SHOWN} more; --out and --json give all.")
 
     def is_official(self, name: str) -> bool:
-        """Whether a score is a measure by the program; with --sound, or as it should be."""
+        """Whether a score is a measure by the program; with --corrected, or as it should be."""
         known = self.gated
-        return name in known and (self._always_sound or not name.endswith(SOUND))
+        return name in known and (self._always_corrected or not name.endswith(CORRECTED))
 
     def notes(self, case: str, which: str) -> list[str]:
         """What is to be known of a case and map."""

@@ -23,7 +23,7 @@ def with_workers(run: Run) -> Run:
             raise UsageError(msg)
         if args.scheduler == "threads":
             return run(args)
-        from mrcalib.scale._cluster import workers
+        from mrcalib.scale.cluster import workers
 
         with workers(args.scheduler, args.dask_address, args.jobs) as args.workers:
             n = sum(args.workers.nthreads().values())

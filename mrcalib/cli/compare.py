@@ -17,7 +17,17 @@ from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import file_name, to_json, write_command, write_csv, write_json
 from mrcalib.cli._inputs import TEMPLATES, add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import COMPARED_PROTOCOLS, METHODS, METRICS, PAPER_METHODS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_scheduler, command, count, fraction, name_of
+from mrcalib.cli._options import (
+    add_common,
+    add_invalid,
+    add_jobs,
+    add_scheduler,
+    command,
+    count,
+    fraction,
+    metric_name,
+    name_of,
+)
 from mrcalib.cli._paper import (
     CASES_SHOWN,
     check_cases_shown,
@@ -62,7 +72,7 @@ _EXAMPLES = r"""
   mrcalib compare --probs 'preds/{case}.nii.gz' --raters 'masks/{case}_{rater}.nii.gz' --roi 'organs/{case}.nii.gz' \
       --methods none MHR --cv 5
 
-  # a challenge's own scores: the tables and figures of its papers, strict, with sound values where the two part
+  # a challenge's own scores: the tables and figures of its papers, strict, with corrected values where the two part
   mrcalib compare --manifest cases.csv --protocol curvas-pdacvi --out results
   mrcalib compare --manifest train.csv --test-manifest test.csv --protocol curvas-pdacvi --formats pdf
 
@@ -87,7 +97,8 @@ and with --classes each class has all of this in OUT/NAME, and OUT holds
 
 and with --protocol also
   table1.csv/.tex, table2.csv/.tex   bootstrap means; means with intervals; LaTeX for a manuscript
-  table1_sound.*, table2_sound.*     the same as they should be, if the program's values are off; disputes.csv says where
+  table1_corrected.*, table2_corrected.*
+                                     the same as they should be, if the program's values are off; disputes.csv says where
   protocol_per_case.csv, protocol_differences.csv, protocol.json
   figures/figure2_reliability.*, figures/figure3_cases.*, scores/*.json (a rerun scores only what has changed)
 """.removeprefix("\n")
@@ -123,7 +134,7 @@ def add_parser(subparsers: Subparsers) -> None:
     study.add_argument(
         "--metrics",
         nargs="+",
-        type=name_of("metric", METRICS),
+        type=metric_name,
         metavar="METRIC",
         help=f"(default: the first eleven) {' '.join(METRICS)}",
     )
@@ -392,7 +403,9 @@ def report(done: Comparison, console: Console) -> None:
     console.show(f"  calibrators/{{{','.join(file_name(name) for name in study.methods)}}}.json")
     console.show("  tallies/ (cases that have not changed are not read again)")
     if done.scored is not None:
-        console.show("  table1.csv table1.tex table2.csv table2.tex" + (" and _sound" if done.scored.disputes else ""))
+        console.show(
+            "  table1.csv table1.tex table2.csv table2.tex" + (" and _corrected" if done.scored.disputes else "")
+        )
         console.show("  protocol_per_case.csv protocol_differences.csv protocol.json disputes.csv")
         console.show("  scores/ (cases and maps that have not changed are not scored again)")
 

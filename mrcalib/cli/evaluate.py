@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from mrcalib.cli._exit import BAD_DATA, GATE_FAILED, OK, UsageError
 from mrcalib.cli._files import to_json, write_command, write_csv, write_json
 from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
 from mrcalib.cli._names import METRICS, PROTOCOLS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, name_of
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, metric_name
 from mrcalib.cli._protocol import Calibrator, ProtocolScores, Scores, vessel_labels
 from mrcalib.cli._reading import tell_differences
 from mrcalib.cli._tables import ARROWS, decimals, number, table
@@ -51,8 +51,8 @@ _EXAMPLES = r"""
   mrcalib evaluate --manifest test.csv --protocol curvas-pdacvi --vessel-labels PORTA=1,SMV=2,AORTA=3 \
       --metrics-json metrics.json
 
-A protocol's scores are those of the challenge's program, faults included. Where a fault matters, the sound value is
-beside it, with the reason; --sound shows all of them. Both are always in the files that are written.
+A protocol's scores are those of the challenge's program, faults included. Where a fault matters, the corrected value is
+beside it, with the reason; --corrected shows all of them. Both are always in the files that are written.
 
 OUT, if given, then holds summary.csv, per_case.csv, evaluation.json and command.txt.
 """.removeprefix("\n")
@@ -104,8 +104,7 @@ def add_parser(subparsers: Subparsers) -> None:
     scores.add_argument(
         "--metrics",
         nargs="+",
-        type=name_of("metric", METRICS),
-        default=list(METRICS[:11]),
+        type=metric_name,
         metavar="METRIC",
         help=f"(default: the first eleven) {' '.join(METRICS)}",
     )
@@ -116,10 +115,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "pancreas, kidney, liver) and label maps",
     )
     scores.add_argument(
-        "--sound",
+        "--corrected",
         action="store_true",
-        help="with --protocol: show all sound values too, not only those that differ enough to matter",
+        help="with --protocol: show all corrected values too, not only those that differ enough to matter",
     )
+    scores.add_argument("--sound", action="store_true", help=argparse.SUPPRESS)  # what --corrected was called in 0.1
     scores.add_argument(
         "--vessel-labels",
         type=vessel_labels,
@@ -180,13 +180,18 @@ def _gate(*, at_most: bool) -> Callable[[str], _Gate]:
 
 def run(args: argparse.Namespace) -> int:
     """Score each case, summarise, and check the gates."""
+    console: Console = args.console
+    if args.sound or any(gate.name.endswith("_sound") for gate in args.max + args.min):
+        console.complain("warning: sound values are now called corrected; the old name goes in the next version")
+        args.corrected = True
+        for limits in (args.max, args.min):
+            limits[:] = [replace(gate, name=gate.name.replace("_sound", "_corrected")) for gate in limits]
     _refuse_what_does_not_go_together(args)
     gates: list[_Gate] = args.max + args.min
     if not args.protocol:
-        _check_gates(gates, METRICS)
+        gates = [replace(gate, name=_metric_of(gate)) for gate in gates]
     cases = cases_of(args)
-    console: Console = args.console
-    scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args)
+    scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args, gates)
     if isinstance(scorer, ProtocolScores):
         _check_gates(gates, scorer.gated)
     tell_groups(cases, console)
@@ -229,7 +234,7 @@ def _refuse_what_does_not_go_together(args: argparse.Namespace) -> None:
     if args.protocol and args.invalid == "drop":
         msg = "--invalid drop does not go with --protocol, which scores whole images."
         raise UsageError(msg)
-    for option, given in (("--sound", args.sound), ("--vessel-labels", args.vessel_labels)):
+    for option, given in (("--corrected", args.corrected), ("--vessel-labels", args.vessel_labels)):
         if given and not args.protocol:
             msg = f"{option} goes with --protocol only."
             raise UsageError(msg)
@@ -269,11 +274,12 @@ def _tell_seen(cases: Sequence[Case], maps: Mapping[str, Calibrator], console: C
 class _Metrics:
     """Scores a case by the metrics that were asked for, or that a gate needs."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        from mrcalib.metrics import get_metric
+    def __init__(self, args: argparse.Namespace, gates: Sequence[_Gate]) -> None:
+        from mrcalib.metrics import default_metrics, get_metric
 
-        wanted = [*args.metrics, *(gate.name for gate in args.max + args.min if gate.name in METRICS)]
-        self._metrics = [get_metric(name) for name in dict.fromkeys(wanted)]
+        asked = default_metrics() if args.metrics is None else [get_metric(name) for name in args.metrics]
+        needed = [get_metric(gate.name) for gate in gates]
+        self._metrics = list({metric.name: metric for metric in (*asked, *needed)}.values())
         self._drop = args.invalid == "drop"
 
         self._options = load_options_of(args)
@@ -321,6 +327,17 @@ class _Metrics:
             told = rows if calibrator is None else calibrated(calibrator)
             scores[name] = {metric.name: metric(told) for metric in self._metrics}
         return scores
+
+
+def _metric_of(gate: _Gate) -> str:
+    """The registered name of a gate's metric; UsageError if there is none."""
+    from mrcalib.metrics import METRICS
+
+    try:
+        return METRICS.canonical(gate.name)
+    except ValueError as error:
+        msg = f"--{'max' if gate.at_most else 'min'}: {error}"
+        raise UsageError(msg) from None
 
 
 def _check_gates(gates: Sequence[_Gate], names: Sequence[str]) -> None:

@@ -365,7 +365,8 @@ def _make(job: _Job, parameters: Mapping[str, Any], args: argparse.Namespace) ->
             raise ValueError(msg)
         if before.get("made_of") == made_of and job.target.exists():
             return before, "unchanged"
-    loaded = job.case.load(positive=args.positive, check_agreement=check_agreement)
+    rater_axis = getattr(args, "rater_axis", None)
+    loaded = job.case.load(positive=args.positive, check_agreement=check_agreement, rater_axis=rater_axis)
     fused, result = _fuse(loaded, args.method, dict(parameters))
     job.sidecar.unlink(missing_ok=True)
     _write(job.target, fused, loaded.geometry, args)

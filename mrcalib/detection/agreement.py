@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from mrcalib._kernels.boxes import count_matches
 from mrcalib.detection.boxes import overlap_by_class
 from mrcalib.detection.images import DetectionImage
-from mrcalib.detection.matching import check_threshold
+from mrcalib.detection.matching import check_threshold, naming
 from mrcalib.detection.scores import listed
 from mrcalib.metrics.base import FloatArray, ratio
 
-__all__ = ["RaterAgreement", "rater_agreement"]
+__all__ = ["RaterAgreement", "mean_and_sd", "rater_agreement"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RaterAgreement:
-    """How many boxes pairs of raters have in common, image by image.
+    """The numbers of boxes that pairs of raters have in common, image by image, and the scores that follow.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class RaterAgreement:
     images, groups : tuple of str
         Names of the images, and of their groups.
     iou_thresholds : tuple of float
-        Least overlaps of common boxes.
+        Least overlaps at which two boxes are one object.
     n_matches : ndarray of shape (n_pairs, n_images, n_thresholds)
         Boxes in common; NaN where one of the two did not look.
     n_first, n_second : ndarray of shape (n_pairs, n_images)
@@ -99,6 +99,21 @@ class RaterAgreement:
                 )
         return rows
 
+    def objects_table(self) -> list[dict[str, Any]]:
+        """A row for each rater: how many images the rater looked at, and mean and sd over these of the rater's boxes."""
+        rows = []
+        for rater, found in zip(self.raters, self.n_objects, strict=True):
+            mean, sd = mean_and_sd(found)
+            rows.append({"rater": rater, "n_images": int((~np.isnan(found)).sum()), "mean": mean, "sd": sd})
+        return rows
+
+
+def mean_and_sd(values: FloatArray) -> tuple[float, float]:
+    """Mean and standard deviation of what is not NaN; NaN where there are too few values."""
+    known = values[~np.isnan(values)]
+    nan = float("nan")
+    return float(known.mean()) if known.size else nan, float(known.std(ddof=1)) if known.size > 1 else nan
+
 
 def rater_agreement(
     images: Iterable[DetectionImage],
@@ -108,19 +123,19 @@ def rater_agreement(
     iou_thresholds: Sequence[float] = (0.3, 0.5, 0.75),
     both_empty: float = 1.0,
 ) -> RaterAgreement:
-    """Precision, recall and F1 between raters over thresholds of overlap.
+    """The agreement of raters: precision, recall and F1 of each pair over thresholds of overlap.
 
     As many boxes as possible are paired one to one (a maximum matching of those that overlap enough and have the same
-    label), so F1 is the same whichever rater comes first, and depends on no order of boxes.
+    label). So F1 does not depend on which rater comes first, nor on the order of boxes.
 
     Parameters
     ----------
     images : iterable of DetectionImage
         Detections are not looked at.
     raters : sequence of str, optional
-        Who is compared; all by default.
+        The raters to compare; by default all.
     reference : str, optional
-        Compare each rater with this one only; each pair by default.
+        Compare each rater with this one only; by default each pair is compared.
     iou_thresholds : sequence of float, default=(0.3, 0.5, 0.75)
         Least overlaps, in [0, 1].
     both_empty : float, default=1.0
@@ -194,15 +209,12 @@ def _count(image: DetectionImage, rater: str) -> float:
 
 
 def _common(image: DetectionImage, pair: tuple[str, str], thresholds: tuple[float, ...]) -> NDArray[np.float64]:
-    """Boxes that two raters have in common at each threshold; NaN where one did not look."""
+    """The number of boxes that two raters have in common at each threshold; NaN where one of them did not look."""
     first, second = (image.raters.get(name) for name in pair)
     if first is None or second is None:
         return np.full(len(thresholds), np.nan)
-    try:
+    with naming(image, *pair):
         overlap = overlap_by_class(first, second)
-    except ValueError as error:
-        msg = f"Image {image.id!r}, raters {pair[0]!r} and {pair[1]!r}: {error}"
-        raise ValueError(msg) from error
     if not overlap.size:
         return np.zeros(len(thresholds))
     return np.array([count_matches(overlap, threshold) for threshold in thresholds], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How well detections are ranked: average precision and recall as COCO defines them, and the LRP error."""
+"""Scores of ranked detections: average precision and recall as COCO defines them, and the LRP error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["average_precision", "average_recall", "lrp"]
 
 _COCO = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 _RECALLS = np.linspace(0.0, 1.0, 101)
-_CHUNK = 1 << 22  # numbers in a table of resamples and detections
+_CHUNK = 1 << 22  # the largest number of elements of a table of resamples and detections, to bound memory
 
 
 def average_precision(
@@ -29,10 +29,10 @@ def average_precision(
     level: float = 0.95,
     random_state: int | None = 0,
 ) -> DetectionScore:
-    """Average precision as COCO defines it, in two or three dimensions (mAP).
+    """Mean average precision (mAP) as COCO defines it, in two or three dimensions.
 
-    Precision at 101 levels of recall, with the precision at a recall the best at that recall or a higher one, averaged over
-    levels, classes with objects, and thresholds. Equal to pycocotools without crowds and areas [1]_.
+    The precision at a recall is the best precision at this recall or a higher one. It is averaged over 101 recalls from 0 to
+    1, over classes with objects, and over thresholds. The value equals that of pycocotools without crowds and areas [1]_.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def average_precision(
     iou_thresholds : sequence of float, default=(0.5, 0.55, ..., 0.95)
         Thresholds of greedy matching.
     max_detections : int or None, default=100
-        Detections of a class in an image that count, those of highest score; None for all. Microscopy has more objects
-        than 100.
+        How many detections of a class in an image count, those of the highest scores; None for all. Images of microscopy
+        may have more than 100 objects.
     score_floor : float, default=0.0
         Detections with a lower score are left out.
     n_resamples, level, random_state
@@ -87,7 +87,7 @@ def average_recall(
     level: float = 0.95,
     random_state: int | None = 0,
 ) -> DetectionScore:
-    """Average recall as COCO defines it, in two or three dimensions (mAR): averaged over thresholds and classes.
+    """Mean average recall (mAR) as COCO defines it, in two or three dimensions: the mean over thresholds and classes.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _score(name: str, ranked: Ranking, curve: Curve, resampling: tuple[int, floa
 
 
 def _of_class(ranked: Ranking, index: int, counts: FloatArray, curve: Curve) -> FloatArray:
-    """The value at each threshold with images counted so often; shape (n, n_thresholds)."""
+    """The values of one class at each threshold, with each image counted ``counts`` times; shape (n, n_thresholds)."""
     _, image, true, _ = ranked.of_class(index)
     n_objects = counts @ ranked.n_objects[:, index]
     out = np.empty((len(counts), len(true)))
@@ -160,7 +160,7 @@ def _of_class(ranked: Ranking, index: int, counts: FloatArray, curve: Curve) -> 
 
 
 def _precision_at_recalls(hits: FloatArray, found: FloatArray, n_objects: FloatArray) -> FloatArray:
-    """Mean over 101 recalls of the best precision from there on; NaN without objects."""
+    """The mean over 101 recalls of the best precision at this recall or a higher one; NaN without objects."""
     if not hits.shape[1]:
         return np.where(n_objects > 0, 0.0, np.nan)
     precision = hits / (found + np.spacing(1.0))
@@ -190,7 +190,7 @@ def lrp(
     level: float = 0.95,
     random_state: int | None = 0,
 ) -> DetectionScore:
-    """Localisation recall precision error [1]_: what is missed, what is false, and how far off the true boxes are.
+    """The localisation recall precision error (LRP) [1]_: missed objects, false detections and inexact boxes in one number.
 
     ``(sum over true detections of (1 - overlap) / (1 - threshold) + false detections + missed objects)`` over the number of
     all three, averaged over the classes that have objects.
@@ -236,7 +236,7 @@ def lrp(
     (0.6, 0.2)
     """
     if not 0 <= iou_threshold < 1:
-        msg = f"iou_threshold must lie in [0, 1), for its complement is divided by; got {iou_threshold}."
+        msg = f"iou_threshold must lie in [0, 1), since the error is divided by 1 - iou_threshold; got {iou_threshold}."
         raise ValueError(msg)
     ranked = ranking(images, rater, (iou_threshold,), score_floor)
     n_classes = ranked.classes.size
@@ -268,9 +268,9 @@ def _lrp_of_class(ranked: Ranking, index: int, counts: FloatArray, threshold: fl
 def _lrp_curve(
     ranked: Ranking, index: int, counts: FloatArray, threshold: float
 ) -> tuple[FloatArray, NDArray[np.intp]]:
-    """LRP with none of the detections, then down to each different score; and how many detections each has.
+    """The errors of one class without detections and with those down to each score, and the number of detections of each.
 
-    NaN where the class has no object.
+    The errors are NaN where the class has no object.
     """
     score, image, true, overlap = ranked.of_class(index)
     ends = np.append(0, np.flatnonzero(np.append(np.diff(score) < 0, [True] * (score.size > 0))) + 1)
@@ -283,13 +283,13 @@ def _lrp_curve(
 
     n_objects = (counts @ ranked.n_objects[:, index])[:, np.newaxis]
     hits, found = sums(true[0].astype(np.float64)), sums(np.ones(score.size))
-    far = sums(true[0] * (1 - overlap[0])) / (1 - threshold)
-    errors = ratio(far + (found - hits) + (n_objects - hits), found + n_objects - hits)
+    inexact = sums(true[0] * (1 - overlap[0])) / (1 - threshold)
+    errors = ratio(inexact + (found - hits) + (n_objects - hits), found + n_objects - hits)
     return np.where(n_objects > 0, errors, np.nan), ends
 
 
 def _lrp_parts(ranked: Ranking, threshold: float, *, optimal: bool) -> dict[str, object]:
-    """The three parts of the error, and the best thresholds."""
+    """The three parts of the error as means over classes and, if optimal, the best score threshold of each class."""
     parts, best = [], {}
     for c in range(ranked.classes.size):
         if not ranked.n_objects[:, c].sum():
@@ -302,8 +302,8 @@ def _lrp_parts(ranked: Ranking, threshold: float, *, optimal: bool) -> dict[str,
             best[str(ranked.classes[c])] = float(score[n - 1]) if n else float("nan")
         hits = true[0, :n]
         n_hits, n_objects = np.array([float(hits.sum())]), ranked.n_objects[:, c].sum(keepdims=True)
-        off = ratio(((1 - overlap[0, :n]) * hits).sum(keepdims=True), n_hits)
-        parts.append(np.concatenate([off, 1 - ratio(n_hits, np.array([float(n)])), 1 - ratio(n_hits, n_objects)]))
+        inexact = ratio(((1 - overlap[0, :n]) * hits).sum(keepdims=True), n_hits)
+        parts.append(np.concatenate([inexact, 1 - ratio(n_hits, np.array([float(n)])), 1 - ratio(n_hits, n_objects)]))
     means = mean_defined(np.array(parts).T) if parts else np.full(3, np.nan)
-    told: dict[str, object] = dict(zip(("localisation", "false", "missed"), map(float, means), strict=True))
-    return told | ({"score_threshold": best} if optimal else {})
+    details: dict[str, object] = dict(zip(("localisation", "false", "missed"), map(float, means), strict=True))
+    return details | ({"score_threshold": best} if optimal else {})

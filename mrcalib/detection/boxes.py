@@ -15,14 +15,14 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _AXES = "xyz"
-_SLACK = 1e-6  # of the image's size: what rounding may put a box outside
+_TOLERANCE = 1e-6  # how far a box may reach outside by rounding, as a fraction of the image's size
 
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """The boxes of one source (a detector or a rater) in one image.
 
-    No boxes means that the source looked and found nothing; a source that did not look is None, not ``Boxes``.
+    ``Boxes`` without any box mean that the source looked and found nothing. A source that did not look is None instead.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class Boxes:
         ``x0 y0 x1 y1``, or ``x0 y0 z0 x1 y1 z1``, in pixels. The upper bounds are where the box ends: its width is
         ``x1 - x0``. An empty list is no boxes in two dimensions.
     scores : array_like of shape (n,), optional
-        Probability of each box, in [0, 1]; raters' boxes have none.
+        Probability of each box, in [0, 1]; the boxes of raters have none.
     labels : array_like of int, shape (n,), optional
         Class of each box.
     image : str, optional
-        Name of the image, and of the source, for errors; it is not kept.
+        Name of the image and of the source, for error messages; it is not stored.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class Boxes:
 
     @classmethod
     def empty(cls, n_dims: int = 2) -> Boxes:
-        """No boxes, with scores: what a detector gives that found nothing."""
+        """Boxes without any box, with scores: what a detector returns that found nothing."""
         return cls(np.empty((0, 2 * n_dims)), np.empty(0))
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class Boxes:
             raise ValueError(msg)
         for axis, length in enumerate(size):
             low, high = self.coordinates[:, axis], self.coordinates[:, self.n_dims + axis]
-            outside = (low < -_SLACK * length) | (high > length * (1 + _SLACK))
+            outside = (low < -_TOLERANCE * length) | (high > length * (1 + _TOLERANCE))
             if outside.any():
                 first, name = int(np.argmax(outside)), _AXES[axis]
                 msg = (
@@ -147,7 +147,7 @@ class Boxes:
 
 
 def as_boxes(boxes: Boxes | ArrayLike, image: str | None = None) -> Boxes:
-    """``boxes``, made of coordinates where they are only these."""
+    """The boxes themselves, or boxes made of an array of coordinates."""
     return boxes if isinstance(boxes, Boxes) else Boxes(np.asarray(boxes, dtype=np.float64), image=image)
 
 
@@ -215,7 +215,7 @@ def iou(a: Boxes | ArrayLike, b: Boxes | ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     a : Boxes or array_like of shape (n, 4) or (n, 6)
-        Boxes; labels and scores are not looked at.
+        Boxes; their labels and scores are ignored.
     b : Boxes or array_like of shape (m, 4) or (m, 6)
         Boxes of as many dimensions.
 
@@ -247,7 +247,7 @@ def iou(a: Boxes | ArrayLike, b: Boxes | ArrayLike) -> NDArray[np.float64]:
 
 
 def overlap_by_class(a: Boxes, b: Boxes) -> NDArray[np.float64]:
-    """``iou``, with 0 between boxes of different labels; ValueError if one side has labels and the other has not."""
+    """The `iou`, with 0 between boxes of different labels; ValueError if one side has labels and the other has not."""
     overlap = iou(a, b)
     if not overlap.size or (a.labels is None and b.labels is None):
         return overlap

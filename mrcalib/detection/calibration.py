@@ -1,7 +1,8 @@
-"""Detection calibration errors: how far the scores of boxes are from how often raters have an object there."""
+"""Calibration errors of detections: how far scores are from the fraction of raters who have an object there (D-ECE)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
@@ -32,7 +33,7 @@ def detection_ece(
     bins: int | Sequence[int] = 20,
     sample_threshold: int = 1,
 ) -> float:
-    """D-ECE: expected calibration error of detections that were matched already.
+    """The D-ECE of detections that were matched before: their expected calibration error.
 
     ``sum_b n_b / N * |precision of b - mean score of b|`` over bins b of the score, or of the score and further features
     of the box [1]_. Bins are closed on the left, on float32 numbers; 1 is in the last.
@@ -40,17 +41,17 @@ def detection_ece(
     Parameters
     ----------
     scores : array_like of float, shape (n,)
-        In [0, 1].
+        The scores of the detections, in [0, 1].
     true : array_like of bool or float, shape (n,)
-        Whether each detection has an object; or the share of raters who say so.
+        Whether each detection has an object; or the fraction of raters who have one there.
     features : array_like of float, shape (n, k), optional
-        Further features, such as position and size, scaled to [0, 1]. Pixels are refused: netcal clips them to 1 in
-        silence, which leaves the error of the score alone.
+        Further features, such as position and size, scaled to [0, 1]. Values in pixels are refused: netcal silently clips
+        them to 1, so that the error of the score alone is left.
     bins : int or sequence of int, default=20
-        Bins of the score, or of the score and of each feature; one number is for all. State it with the number.
+        Number of bins of the score, or of the score and of each feature; one number holds for all. Report it with the error.
     sample_threshold : int, default=1
-        Bins of fewer detections have no error, though their detections count in N, as in netcal: the larger it is, the
-        smaller the error of thin bins.
+        Bins of fewer detections add no error, though their detections count in N, as in netcal: the larger this number,
+        the smaller the error.
 
     Returns
     -------
@@ -87,7 +88,7 @@ def detection_ece(
         msg = "There is no detection to score."
         raise ValueError(msg)
     n_bins = _bins_of(bins, len(columns))
-    sums = _cell_sums(columns, n_bins, np.ones(score.size), answer)
+    sums = _sums(_cells(columns, n_bins), math.prod(n_bins), np.ones(score.size), score, answer)
     return float(_error(sums, sample_threshold))
 
 
@@ -108,14 +109,15 @@ def _bins_of(bins: int | Sequence[int], n_columns: int) -> tuple[int, ...]:
     return tuple(check_n_bins(n) for n in each)
 
 
-def _cell_sums(
-    columns: Sequence[FloatArray], n_bins: tuple[int, ...], answers: FloatArray, votes: FloatArray
-) -> FloatArray:
-    """Detections, weight, sum of scores and sum of answers of each cell; shape (4, n_cells)."""
+def _cells(columns: Sequence[FloatArray], n_bins: tuple[int, ...]) -> NDArray[np.intp]:
+    """The cell of each detection: the number of its bin, or of its combination of bins of several columns."""
     index = [locate(column, edges_of_uniform_bins(n)) for column, n in zip(columns, n_bins, strict=True)]
-    cell = np.ravel_multi_index(tuple(index), n_bins)
-    rows = (np.ones(cell.size), answers, answers * columns[0], votes)
-    n_cells = int(np.prod(n_bins))
+    return np.ravel_multi_index(tuple(index), n_bins)
+
+
+def _sums(cell: NDArray[np.intp], n_cells: int, weight: FloatArray, score: FloatArray, votes: FloatArray) -> FloatArray:
+    """Number of detections, weight, weighted sum of scores and sum of votes of each cell; shape (4, n_cells)."""
+    rows = (np.ones(cell.size), weight, weight * score, votes)
     return np.stack([np.bincount(cell, row, n_cells) for row in rows])
 
 
@@ -141,35 +143,36 @@ def detection_calibration(
     level: float = 0.95,
     random_state: int | None = 0,
 ) -> DetectionScore:
-    """D-ECE of detectors over images, against one rater or several.
+    """The D-ECE of a detector over images, against one rater or several.
 
     Parameters
     ----------
     images : iterable of DetectionImage
-        With detections. An image without any counts (in resamples), and so does one in which a rater found nothing: there
-        all detections are false.
+        With detections. An image in which the detector found nothing counts (in resamples), and so does one in which a
+        rater found nothing: there all detections are false for this rater.
     against : {"pairs", "mean", "per-rater"}, default="pairs"
-        "pairs" is the multi-rater D-ECE: each pair of a detection and a rater who looked is a sample. "mean" compares with
-        the mean response, a detection a sample; it differs only where raters are missing. "per-rater" is the mean of each
-        rater's own D-ECE, which is never smaller than that of complete pairs, and large where raters disagree.
+        "pairs" is the multi-rater D-ECE: each pair of a detection and a rater who looked is a sample. "mean": each
+        detection is a sample, with the mean response of its raters; this differs only where raters are missing.
+        "per-rater" is the mean of each rater's own D-ECE. It is large where raters disagree, and never smaller than that of
+        pairs where all raters looked at all images.
     rater : str, optional
-        Count this rater alone, such as a consensus; all by default.
+        Include this rater alone, such as a consensus; by default all.
     features : sequence of {"x", "y", "z", "width", "height", "depth"}, optional
-        Bin by position (the box's centre) and extent too, both divided by the image's size, which must be known.
+        Bin also by the centre and extent of the boxes, divided by the size of the image, which must be known.
     bins, sample_threshold
-        As in `detection_ece`. The paper does not state its bins; 20 is what netcal's script uses.
+        As in `detection_ece`. The paper does not state its number of bins; 20 is that of netcal's script.
     iou_threshold : float, default=0.5
         Least overlap of a match.
     matching : {"greedy", "nearest"}, default="greedy"
-        Whether an object is found once (COCO), or as often as detections say (netcal). See `mrcalib.detection.match`.
+        Whether an object is found by one detection (COCO) or by several (netcal); see `mrcalib.detection.match`.
     score_floor : float, default=0.0
-        Detections with a lower score are left out; D-ECE depends on it heavily.
+        Detections with a lower score are left out; D-ECE depends heavily on it.
     n_resamples : int, default=0
-        Bootstrap resamples of groups of images.
+        Number of bootstrap resamples of groups of images.
     level : float, default=0.95
-        Of the interval.
+        Confidence level of the interval.
     random_state : int, optional
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -251,21 +254,20 @@ def _statistics(
     names: tuple[str, ...],
     against: Against,
 ) -> FloatArray:
-    """Sums of each target and cell of one image; shape (n_targets, 4, n_cells)."""
-    n = columns[0].size
+    """The sums of `_sums` for each target of one image; shape (n_targets, 4, n_cells)."""
+    cell, n_cells, score = _cells(columns, n_bins), math.prod(n_bins), columns[0]
+    one = np.ones(score.size)
     if against == "per-rater":
-        nothing = np.zeros((4, int(np.prod(n_bins))))
-        return np.stack(
-            [_cell_sums(columns, n_bins, np.ones(n), masks[name]) if name in masks else nothing for name in names]
-        )
+        nothing = np.zeros((4, n_cells))
+        return np.stack([_sums(cell, n_cells, one, score, masks[name]) if name in masks else nothing for name in names])
     votes: FloatArray = np.sum(list(masks.values()), axis=0)
     if against == "mean":
-        return _cell_sums(columns, n_bins, np.ones(n), votes / len(masks))[np.newaxis]
-    return _cell_sums(columns, n_bins, np.full(n, float(len(masks))), votes)[np.newaxis]
+        return _sums(cell, n_cells, one, score, votes / len(masks))[np.newaxis]
+    return _sums(cell, n_cells, one * len(masks), score, votes)[np.newaxis]
 
 
 def _features(boxes: Boxes, features: Sequence[Feature], image: DetectionImage) -> list[FloatArray]:
-    """Position and extent over the image's size."""
+    """The values of the features of each box, divided by the size of the image."""
     columns = []
     for feature in features:
         check_choice("features", feature, get_args(Feature))
@@ -302,7 +304,7 @@ def laece0(
     level: float = 0.95,
     random_state: int | None = 0,
 ) -> DetectionScore:
-    """LaECE0: calibration error of the score as an estimate of the overlap with the object [1]_.
+    """LaECE0: the calibration error of scores as estimates of the overlap with the object [1]_.
 
     Detections are matched greedily with whatever they overlap, so the response of a detection is its intersection over
     union, 0 where it has no object. The error of each class with detections is averaged over these classes.
@@ -314,7 +316,7 @@ def laece0(
     rater : str, optional
         Whose objects count; needed where there are several raters.
     bins : int, default=25
-        Bins of the score, as in the paper.
+        Number of bins of the score, as in the paper.
     score_floor : float, default=0.0
         Detections with a lower score are left out; the paper chooses it by LRP on validation images, class by class.
     n_resamples, level, random_state
@@ -344,10 +346,13 @@ def laece0(
     """
     n_bins = check_n_bins(bins)
     ranked = ranking(images, rater, (0.0,), score_floor)
-    table = np.zeros((ranked.facts["n_images"], ranked.classes.size, 4, n_bins))
+    n_images = len(ranked.groups)
+    table = np.zeros((n_images, ranked.classes.size, 4, n_bins))
     for c in range(ranked.classes.size):
         score, image, _, overlap = ranked.of_class(c)
-        table[:, c] = _sums_by_image(score, image, overlap[0], n_bins, len(table))
+        cell = image * n_bins + _cells([score], (n_bins,))  # the bins of each image apart
+        sums = _sums(cell, n_images * n_bins, np.ones(score.size), score, overlap[0])
+        table[:, c] = sums.reshape(4, n_images, n_bins).swapaxes(0, 1)
 
     def value(counts: FloatArray) -> FloatArray:
         return mean_defined(_error(np.tensordot(counts, table, axes=1), 1))
@@ -358,13 +363,3 @@ def laece0(
         **ranked.facts,
         details={"bins": (n_bins,), "n_classes": int(ranked.classes.size)},
     )
-
-
-def _sums_by_image(
-    score: FloatArray, image: NDArray[np.intp], response: FloatArray, n_bins: int, n_images: int
-) -> FloatArray:
-    """``_cell_sums`` of each image, of shape (n_images, 4, n_bins)."""
-    cell = image * n_bins + locate(score, edges_of_uniform_bins(n_bins))
-    one = np.ones(score.size)
-    rows: list[Any] = [np.bincount(cell, row, n_images * n_bins) for row in (one, one, score, response)]
-    return np.stack(rows, axis=0).reshape(4, n_images, n_bins).swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""From images to tallies: the bridge over which detections reach every calibrator and every binned metric."""
+"""Tallies of detections, which every calibrator and every binned metric take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def detection_tally(
     *,
     grid: ProbabilityGrid | None = None,
 ) -> Tally:
-    """Tally the detections of an image against its raters' boxes.
+    """The tally of the detections of an image, with the votes of its raters.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ def detection_cohort(
     *,
     grid: ProbabilityGrid | None = None,
 ) -> Cohort:
-    """Tally the detections of images, each image a case: what ``fit_tally`` and ``compare`` take.
+    """The tallies of the detections of images, each image a case: what ``fit_tally`` and ``compare`` take.
 
     Parameters
     ----------
     images : iterable of DetectionImage
         Their groups are those of the cohort; raters that an image does not name are missing there.
     iou_threshold, matching, score_floor
-        As in `votes`. They are not kept: state them with every number.
+        As in `votes`. They are not stored; report them with every result.
     grid : ProbabilityGrid, optional
         As in `detection_tally`.
 

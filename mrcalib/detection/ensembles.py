@@ -1,4 +1,4 @@
-"""Ensembles of detectors: one box a group, its score the agreement of the models."""
+"""Ensembles of detectors: one box for each object, whose score is the agreement of the models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib.detection.boxes import Boxes
-from mrcalib.detection.grouping import BoxGroups, Grouping, group_boxes
+from mrcalib.detection.grouping import LEAST_WEIGHT, BoxGroups, Grouping, group_boxes
 from mrcalib.detection.matching import check_threshold
 from mrcalib.inputs import check_choice
 
@@ -37,14 +37,14 @@ class _Ensemble:
             raise ValueError(msg)
 
     def _fuse(self, models: list[Boxes], weight: FloatArray) -> Boxes:
-        """One box a group; ``weight`` is how many models each model counts for."""
+        """One box for each group of the models' boxes; ``weight`` is the number of models that each model counts as."""
         groups = group_boxes(models, self.iou_threshold, self.method)
         n = len(groups)
         each = weight[groups.model]
-        said = np.bincount(groups.group, each * groups.scores, n)
+        agreeing = np.bincount(groups.group, each * groups.scores, n)
         mass = np.bincount(groups.group, each, n)
         # Weighted box fusion can put more boxes into a group than there are models.
-        scores = said / (np.maximum(mass, len(models)) if self.score == "ensemble-size" else mass)
+        scores = agreeing / (np.maximum(mass, len(models)) if self.score == "ensemble-size" else mass)
         order = np.argsort(-scores, kind="stable")
         labels = None if groups.labels is None else groups.labels[np.unique(groups.group, return_index=True)[1]]
         return Boxes(
@@ -56,31 +56,31 @@ class _Ensemble:
 
 def _mean_boxes(groups: BoxGroups, *, weighted: bool) -> FloatArray:
     """Mean coordinates of each group, by scores in weighted box fusion."""
-    weight = np.maximum(groups.scores, 1e-12) if weighted else np.ones(groups.scores.size)
+    weight = np.maximum(groups.scores, LEAST_WEIGHT) if weighted else np.ones(groups.scores.size)
     n = len(groups)
     mass = np.bincount(groups.group, weight, n)
     sums = [np.bincount(groups.group, weight * column, n) for column in groups.coordinates.T]
     return np.column_stack(sums) / mass[:, np.newaxis]
 
 
-def _listed(models: Models, whose: str) -> list[Boxes]:
+def _listed(models: Models, of_whom: str) -> list[Boxes]:
     listed: list[Any] = list(models.values() if isinstance(models, Mapping) else models)
     for boxes in listed:
         if not isinstance(boxes, Boxes):
             msg = (
-                f"The predictions{whose} must be Boxes, one a model; got {type(boxes).__name__}. A model that found "
+                f"The predictions{of_whom} must be Boxes, one a model; got {type(boxes).__name__}. A model that found "
                 "nothing has no boxes, Boxes.empty(); one that was not run is no part of the ensemble."
             )
             raise TypeError(msg)
     if not listed:
-        msg = f"There is no model{whose}; an ensemble needs one at least."
+        msg = f"There is no model{of_whom}; an ensemble needs one at least."
         raise ValueError(msg)
     return listed
 
 
-def _top(models: list[Boxes], size: int, whose: str) -> list[Boxes]:
+def _top(models: list[Boxes], size: int, of_whom: str) -> list[Boxes]:
     if size > len(models):
-        msg = f"size asks for {size} models{whose}; there are {len(models)}."
+        msg = f"size asks for {size} models{of_whom}; there are {len(models)}."
         raise ValueError(msg)
     return models[:size]
 
@@ -116,7 +116,7 @@ class LabelSamplingEnsemble(_Ensemble):
     """
 
     def combine(self, predictions: Models) -> Boxes:
-        """Pool the boxes of the models in one image.
+        """The pooled boxes of the models in one image.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class LabelSamplingEnsemble(_Ensemble):
 class RaterSpecificEnsemble(_Ensemble):
     """An ensemble of detectors that were each trained on one rater's boxes (RSE), so that its scores are agreement.
 
-    Raters have equal say: where one has more models than another, each of them counts less.
+    All raters have the same weight: where one has more models than another, each of them counts less.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class RaterSpecificEnsemble(_Ensemble):
     """
 
     def combine(self, predictions: Mapping[str, Models]) -> Boxes:
-        """Pool the boxes of all raters' models in one image.
+        """The pooled boxes of all raters' models in one image.
 
         Parameters
         ----------

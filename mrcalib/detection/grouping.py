@@ -1,4 +1,4 @@
-"""Which boxes of several models are the same object."""
+"""Groups of the boxes of several models, each group an object."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.matching import check_threshold
 from mrcalib.inputs import check_choice
 
-__all__ = ["BoxGroups", "Grouping", "group_boxes"]
+__all__ = ["LEAST_WEIGHT", "BoxGroups", "Grouping", "group_boxes"]
 
 Grouping = Literal["clique", "bsas", "wbf"]
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_LEAST_WEIGHT = 1e-12  # of a box of score 0 in a mean that is weighted by scores
+LEAST_WEIGHT = 1e-12  # the weight of a box of score 0, so that a weighted mean of such boxes is defined
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class BoxGroups:
     scores : ndarray of shape (n,)
         Their scores; 1 where a model has none.
     labels : ndarray of int, shape (n,), or None
-        Their classes, where models tell any.
+        Their classes, where the models have any.
     model : ndarray of int, shape (n,)
         Position of the model that each box comes from.
     box : ndarray of int, shape (n,)
@@ -42,7 +42,7 @@ class BoxGroups:
     group : ndarray of int, shape (n,)
         Group of each box, from 0; groups are numbered by their highest score.
     n_models : int
-        Models, those included that found nothing.
+        Number of models, those included that found nothing.
     """
 
     coordinates: FloatArray
@@ -68,16 +68,16 @@ class BoxGroups:
 
 
 def group_boxes(boxes_by_model: Sequence[Boxes], iou_threshold: float = 0.5, method: Grouping = "clique") -> BoxGroups:
-    """Group the boxes of several models in one image, so that a group is an object.
+    """The groups of the boxes of several models in one image; each group stands for one object.
 
-    Boxes are visited by descending score, equal ones in the order of their coordinates, and of equal boxes first that of
-    the model whose boxes come first as a list; so groups depend neither on the order of models nor on that of boxes.
+    Boxes are visited by descending score, boxes of equal score in the order of their coordinates, and equal boxes in the
+    order of their models' sorted lists of boxes. So groups depend neither on the order of models nor on that of boxes.
 
     Parameters
     ----------
     boxes_by_model : sequence of Boxes
-        One a model; a model that found nothing has no boxes, but counts. Boxes without scores, such as a rater's, count as
-        certain (score 1). Boxes of different labels are never grouped.
+        The boxes of each model; a model that found nothing has no boxes, but counts. Boxes without scores, such as those of
+        a rater, have the score 1. Boxes of different labels are never grouped.
     iou_threshold : float, default=0.5
         Boxes of a group overlap by more.
     method : {"clique", "bsas", "wbf"}, default="clique"
@@ -131,7 +131,7 @@ def group_boxes(boxes_by_model: Sequence[Boxes], iou_threshold: float = 0.5, met
         lowest, highest = _reach(boxes, iou_threshold)
         find_cliques(boxes, groups.model, kind, float(iou_threshold), by_start, lowest, highest, groups.group)
     else:
-        weight = np.maximum(groups.scores, _LEAST_WEIGHT) if method == "wbf" else np.ones(len(boxes))
+        weight = np.maximum(groups.scores, LEAST_WEIGHT) if method == "wbf" else np.ones(len(boxes))
         exclusive = method == "bsas"
         find_clusters(boxes, groups.model, kind, weight, float(iou_threshold), groups.n_models, exclusive, groups.group)
     return groups
@@ -180,12 +180,13 @@ def _sorted_rows(boxes: Boxes) -> FloatArray:
 
 
 def _reach(boxes: FloatArray, threshold: float) -> tuple[FloatArray, FloatArray]:
-    """Where along the first axis boxes must begin to overlap each box by more than the threshold.
+    """The lowest and the highest start along the first axis of boxes that can overlap each box by more than the threshold.
 
-    The overlap is at most the shared length over the longer one, so neither length exceeds the other's over the threshold.
+    The intersection over union is at most the shared length along this axis over the longer length. So the shared length
+    exceeds the threshold times each length, which bounds the start from both sides.
     """
     start = boxes[:, 0]
     length = boxes[:, boxes.shape[1] // 2] - start
-    slack = 1e-9 * (np.abs(start) + length)
+    margin = 1e-9 * (np.abs(start) + length)
     before = length * (1 - threshold) / threshold if threshold > 0 else np.full(len(boxes), np.inf)
-    return start - before - slack, start + length * (1 - threshold) + slack
+    return start - before - margin, start + length * (1 - threshold) + margin

@@ -1,4 +1,4 @@
-"""One image: what the detector found in it and what each rater drew."""
+"""An image: what the detector found in it and what each rater drew."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class DetectionImage:
     Parameters
     ----------
     id : str
-        Name of the image; all errors tell it.
+        Name of the image; every error contains it.
     group : str, optional
-        Patient, plate or site, which resampling keeps together; the image itself by default.
+        Patient, plate or site, whose images stay together in resamples; by default the image is its own group.
     size : tuple of float, optional
         Width, height (and depth) in pixels. Where it is known, boxes must lie inside.
     detections : Boxes or array_like, optional
-        What the detector found, with scores; no boxes where it found nothing, None where it was not run.
+        What the detector found, with scores: ``Boxes.empty()`` where it found nothing, None where it was not run.
     raters : mapping of str to Boxes, array_like or None
-        Each rater's boxes: no boxes where the rater found nothing, None where the rater did not look (missing).
+        The boxes of each rater: an empty list where the rater found nothing, None where the rater did not look (missing).
 
     Raises
     ------

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcalib._kernels.boxes import match_in_order
 from mrcalib.detection.boxes import Boxes, overlap_by_class
 from mrcalib.detection.images import DetectionImage
 from mrcalib.inputs import check_choice
 
-__all__ = ["Matches", "Matching", "by_score", "check_threshold", "match", "match_raters", "votes"]
+__all__ = ["Matches", "Matching", "by_score", "check_threshold", "match", "match_at", "match_raters", "naming", "votes"]
 
 Matching = Literal["greedy", "nearest"]
 FloatArray = NDArray[np.float64]
@@ -20,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What became of each detection.
+    """The object of each detection, where it has one, and how well they overlap.
 
     Attributes
     ----------
@@ -43,7 +46,7 @@ class Matches:
 
 
 def match(detections: Boxes, objects: Boxes, iou_threshold: float = 0.5, matching: Matching = "greedy") -> Matches:
-    """Match detections with the objects of one rater in one image.
+    """The object that each detection of one image finds, among those of one rater.
 
     Parameters
     ----------
@@ -54,9 +57,9 @@ def match(detections: Boxes, objects: Boxes, iou_threshold: float = 0.5, matchin
     iou_threshold : float, default=0.5
         Least intersection over union of a match, in [0, 1]; with 0 any overlap will do.
     matching : {"greedy", "nearest"}, default="greedy"
-        "greedy" is COCO's: by descending score (equal scores in the given order), each detection takes the object that it
-        overlaps most of those not taken [1]_. "nearest" is netcal's: each detection takes the object of its class that
-        it overlaps most, though others have taken it too [2]_.
+        "greedy" as in COCO: by descending score (equal scores in the given order), each detection takes the object that it
+        overlaps most among those that no earlier detection has [1]_. "nearest" as in netcal: each detection takes the
+        object of its class that it overlaps most, which several detections may share [2]_.
 
     Returns
     -------
@@ -82,33 +85,36 @@ def match(detections: Boxes, objects: Boxes, iou_threshold: float = 0.5, matchin
     [True, True]
     """
     check_threshold("iou_threshold", iou_threshold)
+    return match_at(detections, objects, (iou_threshold,), matching)[0]
+
+
+def match_at(
+    detections: Boxes, objects: Boxes, iou_thresholds: Sequence[float], matching: Matching = "greedy"
+) -> list[Matches]:
+    """The matches at each threshold; overlaps are computed once."""
     check_choice("matching", matching, get_args(Matching))
     order = by_score(detections)
     overlap = overlap_by_class(detections, objects)
     n = len(detections)
     if not overlap.size:
-        return Matches(np.zeros(n, bool), np.full(n, -1), np.zeros(n), np.zeros(n, bool))
-    nearest = overlap.argmax(axis=1)
-    most = overlap.max(axis=1)
-    nearest[~((most > 0) & (most >= iou_threshold))] = -1
-    # The first detection of each object, by score, is none of its duplicates.
-    _, first = np.unique(nearest[order], return_index=True)
-    duplicate = nearest >= 0
-    duplicate[order[first]] = False
-    if matching == "nearest":
-        found = nearest
-    else:
-        from mrcalib._kernels.boxes import match_in_order
-
-        found = np.empty((1, n), np.intp)
-        match_in_order(overlap, order, np.array([float(iou_threshold)]), found)
-        found = found[0]
-        most = np.where(found >= 0, overlap[np.arange(n), found], most)
-    return Matches(found >= 0, found, most, duplicate)
+        return [Matches(np.zeros(n, bool), np.full(n, -1), np.zeros(n), np.zeros(n, bool)) for _ in iou_thresholds]
+    thresholds = np.array(iou_thresholds, dtype=np.float64)
+    most, favourite = overlap.max(axis=1), overlap.argmax(axis=1)
+    # The last assignment to an object stays, so that its detection of the highest score is kept.
+    found = np.where((most > 0) & (most >= thresholds[:, np.newaxis]), favourite, -1)
+    duplicate = np.empty(found.shape, dtype=bool)
+    for t, nearest in enumerate(found):
+        holder = np.full(len(objects) + 1, -1)  # one place more, for detections without an object (-1)
+        holder[nearest[order[::-1]]] = order[::-1]
+        duplicate[t] = (nearest >= 0) & (holder[nearest] != np.arange(n))
+    if matching == "greedy":
+        match_in_order(overlap, order, thresholds, found)
+    own = overlap[np.arange(n), found]
+    return [Matches(f >= 0, f, np.where(f >= 0, o, most), d) for f, o, d in zip(found, own, duplicate, strict=True)]
 
 
 def by_score(detections: Boxes) -> NDArray[np.intp]:
-    """Positions by descending score, equal scores in the given order."""
+    """Positions of the detections by descending score; equal scores stay in the given order."""
     if detections.scores is None:
         if len(detections):
             msg = "Detections must have scores; for boxes without, such as a rater's, use with_scores(np.ones(len(boxes)))."
@@ -127,7 +133,7 @@ def check_threshold(name: str, value: float) -> None:
 def votes(
     image: DetectionImage, iou_threshold: float = 0.5, matching: Matching = "greedy", score_floor: float = 0.0
 ) -> tuple[NDArray[np.float64], list[NDArray[np.bool_] | None]]:
-    """The detections of an image as scores, and what each rater says of them, as masks.
+    """The scores of an image's detections, and for each rater a mask of those that match one of the rater's objects.
 
     ``mrcalib.tally(scores, masks)``, every calibrator and every binned metric take them as they take voxels.
 
@@ -174,9 +180,17 @@ def match_raters(
     detections = image.found(score_floor)
     matches: dict[str, Matches | None] = {}
     for rater, objects in image.raters.items():
-        try:
+        with naming(image, rater):
             matches[rater] = None if objects is None else match(detections, objects, iou_threshold, matching)
-        except ValueError as error:
-            msg = f"Image {image.id!r}, rater {rater!r}: {error}"
-            raise ValueError(msg) from error
     return detections, matches
+
+
+@contextmanager
+def naming(image: DetectionImage, *raters: str) -> Iterator[None]:
+    """Let a ValueError name the image and the raters in which it was raised."""
+    try:
+        yield
+    except ValueError as error:
+        names = " and ".join(map(repr, raters))
+        msg = f"Image {image.id!r}, rater{'s' if len(raters) > 1 else ''} {names}: {error}"
+        raise ValueError(msg) from error

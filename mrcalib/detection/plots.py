@@ -1,4 +1,4 @@
-"""Pictures of detections: calibration of scores in bars, scores against the size of ensembles, agreement of raters."""
+"""Displays of detections: calibration of scores in bars, scores against the size of ensembles, agreement of raters."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcalib.detection.agreement import RaterAgreement, mean_and_sd
 from mrcalib.plots._display import GREY, Display, color_of, new_figure, wrapped
 
 if TYPE_CHECKING:
-    from mrcalib.detection.agreement import RaterAgreement
     from mrcalib.detection.scores import DetectionScore
-    from mrcalib.metrics import ReliabilityCurve
+    from mrcalib.metrics.reliability import ReliabilityCurve
 
 __all__ = ["DetectionCalibrationDisplay", "EnsembleSizeDisplay", "RaterAgreementDisplay"]
 
 FloatArray = NDArray[np.float64]
 
 PRECISION, ABOVE, BELOW = "#0072B2", "#D55E00", "#009E73"
-FEW = 10  # votes (of a rater on a detection) in a bin, below which it is drawn pale
-MANY = 8  # pairs or raters above which single ones are not named
+FEW = 10  # bins with fewer votes (of a rater on a detection) are drawn pale
+MANY = 8  # more pairs or raters than these are drawn together, without their names
 
 
 class DetectionCalibrationDisplay(Display):
-    """Precision of each bin of scores in bars, and its gap to the mean score: one row a model, one column a threshold.
+    """Bars of the precision of each bin of scores and its gap to the mean score; a row for each model, a column a threshold.
 
-    Made by ``from_scores``.
+    ``from_scores`` makes it of scores.
 
     Parameters
     ----------
     panels : mapping of str to list of (str, float, ReliabilityCurve)
         For each model the title, the calibration error and the bins of each panel.
     caption : str, default=""
-        Drawn above.
+        Text above the panels.
 
     Attributes
     ----------
@@ -71,14 +71,14 @@ class DetectionCalibrationDisplay(Display):
 
     @classmethod
     def from_scores(cls, scores: Mapping[str, Sequence[DetectionScore]], *, caption: str | None = None) -> Self:
-        """The bins of calibration errors.
+        """A display of the bins of calibration errors.
 
         Parameters
         ----------
         scores : mapping of str to sequence of DetectionScore
             For each model those of ``detection_calibration``, such as at two thresholds.
         caption : str, optional
-            By default images, matching and score floor of the first.
+            By default the number of images, matching and score floor of the first score.
 
         Returns
         -------
@@ -94,12 +94,12 @@ class DetectionCalibrationDisplay(Display):
             panels[name] = [
                 (f"{name}, IoU {score.iou_thresholds[0]:g}", score.value, _curve_of(name, score)) for score in row
             ]
-        told = next((score for row in scores.values() for score in row), None)
-        if caption is None and told is not None:
-            raters = f"rater {told.raters[0]}" if len(told.raters) == 1 else f"{len(told.raters)} raters"
+        first = next((score for row in scores.values() for score in row), None)
+        if caption is None and first is not None:
+            raters = f"rater {first.raters[0]}" if len(first.raters) == 1 else f"{len(first.raters)} raters"
             caption = (
-                f"{told.n_images} images, {raters}; {told.matching} matching, scores from {told.score_floor:g}; "
-                f"{told.details['bins'][0]} bins"
+                f"{first.n_images} images, {raters}; {first.matching} matching, scores from {first.score_floor:g}; "
+                f"{first.details['bins'][0]} bins"
             )
         return cls(panels, caption=caption or "")
 
@@ -169,9 +169,9 @@ def _curve_of(name: str, score: DetectionScore) -> ReliabilityCurve:
 
 
 class EnsembleSizeDisplay(Display):
-    """Scores of ensembles against the number of their models, with mean and standard deviation over resamples of images.
+    """Lines of the scores of ensembles over their number of models: mean and standard deviation over resamples of images.
 
-    Made by ``from_scores``.
+    ``from_scores`` makes it of scores.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class EnsembleSizeDisplay(Display):
     mean, sd : mapping of str to (mapping of str to sequence of float)
         By name of the score, then by kind; one number for each size.
     caption : str, default=""
-        Drawn above.
+        Text above the panels.
 
     Attributes
     ----------
@@ -226,14 +226,14 @@ class EnsembleSizeDisplay(Display):
     def from_scores(
         cls, scores: Mapping[str, Mapping[int, Sequence[DetectionScore]]], *, caption: str | None = None
     ) -> Self:
-        """Mean and standard deviation over the resamples of each score.
+        """A display of the mean and standard deviation over the resamples of each score.
 
         Parameters
         ----------
         scores : mapping of str to (mapping of int to sequence of DetectionScore)
             By kind of ensemble, then by number of models: the same scores for all, made with resamples.
         caption : str, optional
-            By default images, resamples and what the first score was made with.
+            By default the number of images and resamples and the conditions of the first score.
 
         Returns
         -------
@@ -280,37 +280,26 @@ class EnsembleSizeDisplay(Display):
         for ax, (score, by_kind) in zip(self.axes_, self.mean.items(), strict=True):
             for index, (kind, values) in enumerate(by_kind.items()):
                 aside = 0.08 * step * (index - (len(by_kind) - 1) / 2)
-                color, dashes = color_of(index)
-                self.lines_[score, kind] = ax.errorbar(
-                    np.array(self.sizes[kind]) + aside,
-                    values,
-                    self.sd[score][kind],
-                    color=color,
-                    linestyle=dashes,
-                    marker="o",
-                    markersize=4.5,
-                    capsize=3,
-                    label=kind,
-                )
+                x = np.array(self.sizes[kind]) + aside
+                self.lines_[score, kind] = _line_with_bars(ax, x, values, self.sd[score][kind], label=kind, index=index)
             top = max(np.nanmax(np.add(v, self.sd[score][k]), initial=0.0) for k, v in by_kind.items())
             ax.set(xlabel="models", ylabel=score, ylim=(0, 1.12 * top if top > 0 else 1.0))
             ax.set_xticks(every)
-            ax.grid(axis="y", color="0.92", linewidth=0.7)
-            ax.spines[["right", "top"]].set_visible(False)
+            _lighten(ax)
         self.axes_[0].legend(frameon=False, loc="lower left")
         self.figure_.suptitle(wrapped(self.caption, 52 * n), x=0.01, ha="left", fontsize="small", color=GREY)
         return self
 
 
 class RaterAgreementDisplay(Display):
-    """Objects that each rater draws in an image, and F1 between raters over thresholds of overlap.
+    """Bars of the objects that each rater draws in an image, and lines of F1 between raters over thresholds of overlap.
 
-    Means and standard deviations over images. Many pairs of raters are drawn as one line, over all pairs and images.
+    Both show means and standard deviations over images. Many pairs of raters are drawn as one line over all pairs and images.
 
     Parameters
     ----------
     agreement : RaterAgreement
-        Of ``rater_agreement``, with as many thresholds as the line shall have points.
+        The result of ``rater_agreement``; the line has a point for each of its thresholds.
 
     Attributes
     ----------
@@ -348,20 +337,19 @@ class RaterAgreementDisplay(Display):
         self.counts_ax_, self.ax_ = self.figure_.subplots(1, 2)
         self._counts(self.counts_ax_)
         self._f1(self.ax_)
-        told = self.agreement
-        pairs = f"{len(told.pairs)} pair{'' if len(told.pairs) == 1 else 's'}"
+        agreement = self.agreement
+        pairs = f"{len(agreement.pairs)} pair{'' if len(agreement.pairs) == 1 else 's'}"
         text = (
-            f"{len(told.images)} images, {len(told.raters)} raters, {pairs}; mean and sd over images; boxes paired one to one, "
-            "as many as possible"
+            f"{len(agreement.images)} images, {len(agreement.raters)} raters, {pairs}; mean and sd over images; boxes paired "
+            "one to one, as many as possible"
         )
         self.figure_.suptitle(wrapped(text, 110), x=0.01, ha="left", fontsize="small", color=GREY)
         return self
 
     def _counts(self, ax: Any) -> None:
-        told = self.agreement
-        mean = np.array([_mean(row) for row in told.n_objects])
-        sd = np.array([_sd(row) for row in told.n_objects])
-        many = len(told.raters) > MANY
+        agreement = self.agreement
+        mean, sd = _means_and_sds(agreement.n_objects)
+        many = len(agreement.raters) > MANY
         order = np.argsort(-mean, kind="stable") if many else np.arange(mean.size)
         self.bars_ = ax.bar(
             np.arange(mean.size), mean[order], 0.7, color=PRECISION, yerr=None if many else sd, capsize=3
@@ -370,44 +358,40 @@ class RaterAgreementDisplay(Display):
             ax.set_xticks([])
             ax.set_xlabel(f"{mean.size} raters")
         else:
-            ax.set_xticks(np.arange(mean.size), told.raters)
+            ax.set_xticks(np.arange(mean.size), agreement.raters)
         ax.set_ylabel("objects in an image")
         ax.set_ylim(bottom=0)
         ax.spines[["right", "top"]].set_visible(False)
 
     def _f1(self, ax: Any) -> None:
-        told = self.agreement
-        each = told.image_f1
-        seen = ~np.isnan(told.n_first)
-        if len(told.pairs) > MANY:
-            rows = {f"all {len(told.pairs)} pairs": each[seen]}
+        agreement = self.agreement
+        each = agreement.image_f1
+        seen = ~np.isnan(agreement.n_first)
+        if len(agreement.pairs) > MANY:
+            rows = {f"all {len(agreement.pairs)} pairs": each[seen]}
         else:
-            rows = {f"{a}, {b}": each[p, seen[p]] for p, (a, b) in enumerate(told.pairs)}
+            rows = {f"{a}, {b}": each[p, seen[p]] for p, (a, b) in enumerate(agreement.pairs)}
         self.lines_: dict[str, Any] = {}
         for index, (name, values) in enumerate(rows.items()):
-            color, dashes = color_of(index)
-            self.lines_[name] = ax.errorbar(
-                told.iou_thresholds,
-                [_mean(column) for column in values.T],
-                [_sd(column) for column in values.T],
-                color=color,
-                linestyle=dashes,
-                marker="o",
-                markersize=4,
-                capsize=2.5,
-                label=name,
-            )
+            mean, sd = _means_and_sds(values.T)
+            self.lines_[name] = _line_with_bars(ax, agreement.iou_thresholds, mean, sd, label=name, index=index)
         ax.set(xlabel="least overlap (IoU)", ylabel="F1 between raters", ylim=(0, 1.05))
-        ax.grid(axis="y", color="0.92", linewidth=0.7)
-        ax.spines[["right", "top"]].set_visible(False)
+        _lighten(ax)
         ax.legend(frameon=False, fontsize="small", loc="lower left")
 
 
-def _mean(values: FloatArray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+def _line_with_bars(ax: Any, x: Any, mean: Any, sd: Any, *, label: str, index: int) -> Any:
+    """An errorbar container: a line of means with bars of one standard deviation, in the style of this number."""
+    color, dashes = color_of(index)
+    return ax.errorbar(x, mean, sd, color=color, linestyle=dashes, marker="o", markersize=4, capsize=3, label=label)
 
 
-def _sd(values: FloatArray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if known.size > 1 else 0.0
+def _lighten(ax: Any) -> None:
+    ax.grid(axis="y", color="0.92", linewidth=0.7)
+    ax.spines[["right", "top"]].set_visible(False)
+
+
+def _means_and_sds(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of each row; no error bar (0) where there are too few values."""
+    mean, sd = np.array([mean_and_sd(row) for row in rows]).T
+    return mean, np.nan_to_num(sd)

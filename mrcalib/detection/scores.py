@@ -1,4 +1,4 @@
-"""What the metrics of detections share: the table of all images' detections, and scores with what they were made of."""
+"""What the metrics of detections share: a score with its interval and conditions, and the ranking of all detections."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib._kernels.boxes import match_in_order
-from mrcalib.detection.boxes import Boxes, overlap_by_class
+from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.images import DetectionImage
-from mrcalib.detection.matching import by_score, check_threshold, match
+from mrcalib.detection.matching import by_score, check_threshold, match_at, naming
 from mrcalib.metrics.base import FloatArray
 from mrcalib.metrics.reliability import ReliabilityCurve
 from mrcalib.resampling import bootstrap_counts, percentile_interval
@@ -22,7 +21,7 @@ __all__ = ["DetectionScore", "Ranking", "interval_of", "listed", "one_rater", "r
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectionScore:
-    """A score of detections over images, with all that must be said with it.
+    """A score of detections over images, with its interval and the conditions under which it holds.
 
     Attributes
     ----------
@@ -37,20 +36,20 @@ class DetectionScore:
     level : float
         Of the interval.
     n_images : int
-        Images that count: those without detections or objects do, those that no rater in question looked at do not.
+        Images that count: those without detections or objects do, those that no included rater looked at do not.
     n_left_out : int
-        Images that no rater in question looked at.
+        Images that no included rater looked at.
     n_detections : int
         Detections that count.
     n_objects : int
-        Objects of all raters in question.
+        Objects of all included raters.
     n_duplicates : int
         Pairs of a detection and a rater in which an object is found again (``Matches.duplicate``), at the first of
         ``iou_thresholds``.
     raters : tuple of str
-        The raters in question.
+        The included raters: one, or all.
     iou_thresholds : tuple of float
-        At which the score was taken, or averaged.
+        Thresholds at which the score was taken, or over which it was averaged.
     matching : str
         "greedy" or "nearest".
     score_floor : float
@@ -94,12 +93,9 @@ class DetectionScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the resamples and the curve, as JSON values; NaN is None."""
-        told = {
-            name: getattr(self, name)
-            for name in DetectionScore.__slots__
-            if name not in ("samples", "curve", "details")
-        } | dict(self.details)
-        return {name: _json_value(value) for name, value in told.items()}
+        names = [name for name in DetectionScore.__slots__ if name not in ("samples", "curve", "details")]
+        values = {name: getattr(self, name) for name in names} | dict(self.details)
+        return {name: _json_value(value) for name, value in values.items()}
 
 
 def _json_value(value: Any) -> Any:
@@ -123,7 +119,7 @@ def listed(images: Iterable[DetectionImage]) -> list[DetectionImage]:
 
 
 def raters_of(images: Sequence[DetectionImage], rater: str | None) -> tuple[str, ...]:
-    """The raters in question: all that images name, or the one that is asked for."""
+    """The included raters: all that images name, or the one that is asked for; ValueError if there is none."""
     names = tuple(dict.fromkeys(name for image in images for name in image.raters))
     if rater is None and names:
         return names
@@ -219,77 +215,61 @@ def ranking(
     every = listed(images)
     name = one_rater(every, rater)
     seen = [image for image in every if image.raters.get(name) is not None]
-    parts = [_matched(image, name, thresholds, score_floor, max_detections) for image in seen]
-    n = np.array([len(part.boxes) for part in parts], dtype=np.intp)
-    score = np.concatenate([np.empty(0), *(part.boxes.scores for part in parts if part.boxes.scores is not None)])
-    label = np.concatenate([np.empty(0, np.int64), *(_labels(part.boxes) for part in parts)])
-    image = np.repeat(np.arange(len(parts)), n)
-    none = np.empty((len(thresholds), 0))
-    true = np.concatenate([none.astype(bool), *(part.is_true for part in parts)], axis=1)
-    overlap = np.concatenate([none, *(part.overlap for part in parts)], axis=1)
-    order = np.argsort(-score, kind="stable")
-    classes = np.unique(np.concatenate([label, *(_labels(part.objects) for part in parts)]))
-    counts = [np.bincount(np.searchsorted(classes, _labels(part.objects)), minlength=classes.size) for part in parts]
-    n_objects = np.array(counts, dtype=np.float64).reshape(len(parts), classes.size)
-    facts = {
-        "n_images": len(seen),
-        "n_left_out": len(every) - len(seen),
-        "n_detections": int(n.sum()),
-        "n_objects": int(n_objects.sum()),
-        "n_duplicates": sum(part.n_duplicates for part in parts),
-        "raters": (name,),
-        "iou_thresholds": thresholds,
-        "matching": "greedy",
-        "score_floor": float(score_floor),
-        "max_detections": max_detections,
-    }
-    groups = tuple(str(one.group) for one in seen)
+    score, label, true, overlap, n_objects = [], [], [], [], []
+    n_duplicates = 0
+    for image in seen:
+        objects = image.raters[name]
+        assert objects is not None
+        found = image.found(score_floor)
+        found = found[by_score(found)]
+        if max_detections is not None:
+            found = found[_rank_in_class(_labels_of(found)) < max_detections]
+        with naming(image, name):
+            matches = match_at(found, objects, thresholds)
+        assert found.scores is not None
+        score.append(found.scores)
+        label.append(_labels_of(found))
+        true.append(np.stack([one.is_true for one in matches]))
+        overlap.append(np.stack([np.where(one.is_true, one.overlap, 0.0) for one in matches]))
+        n_objects.append(_labels_of(objects))
+        n_duplicates += int(matches[0].duplicate.sum())
+    # The empty arrays give the others their type where no image is left.
+    scores, labels = np.concatenate([np.empty(0), *score]), np.concatenate([np.empty(0, np.int64), *label])
+    order = np.argsort(-scores, kind="stable")
+    no_detection = np.empty((len(thresholds), 0))
+    classes = np.unique(np.concatenate([labels, *n_objects]))
+    counts = [np.bincount(np.searchsorted(classes, own), minlength=classes.size) for own in n_objects]
+    objects_by_class = np.array(counts, dtype=np.float64).reshape(len(seen), classes.size)
     return Ranking(
-        score[order], label[order], image[order], true[:, order], overlap[:, order], classes, n_objects, groups, facts
+        score=scores[order],
+        label=labels[order],
+        image=np.repeat(np.arange(len(seen)), [one.size for one in score])[order],
+        is_true=np.concatenate([no_detection.astype(bool), *true], axis=1)[:, order],
+        overlap=np.concatenate([no_detection, *overlap], axis=1)[:, order],
+        classes=classes,
+        n_objects=objects_by_class,
+        groups=tuple(str(one.group) for one in seen),
+        facts={
+            "n_images": len(seen),
+            "n_left_out": len(every) - len(seen),
+            "n_detections": scores.size,
+            "n_objects": int(objects_by_class.sum()),
+            "n_duplicates": n_duplicates,
+            "raters": (name,),
+            "iou_thresholds": thresholds,
+            "matching": "greedy",
+            "score_floor": float(score_floor),
+            "max_detections": max_detections,
+        },
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Matched:
-    """One image's detections, by descending score, and one rater's objects."""
-
-    boxes: Boxes
-    objects: Boxes
-    is_true: NDArray[np.bool_]
-    overlap: FloatArray
-    n_duplicates: int
-
-
-def _matched(
-    image: DetectionImage, rater: str, thresholds: tuple[float, ...], score_floor: float, limit: int | None
-) -> _Matched:
-    objects = image.raters[rater]
-    assert objects is not None
-    found = image.found(score_floor)
-    found = found[by_score(found)]
-    if limit is not None:
-        found = found[_rank_in_class(_labels(found)) < limit]
-    try:
-        overlap = overlap_by_class(found, objects)
-        first = match(found, objects, thresholds[0])
-    except ValueError as error:
-        msg = f"Image {image.id!r}, rater {rater!r}: {error}"
-        raise ValueError(msg) from error
-    where = np.full((len(thresholds), len(found)), -1, np.intp)
-    if overlap.size:
-        match_in_order(overlap, np.arange(len(found)), np.array(thresholds), where)
-        with_object = np.where(where >= 0, overlap[np.arange(len(found)), where], 0.0)
-    else:
-        with_object = np.zeros(where.shape)
-    return _Matched(found, objects, where >= 0, with_object, int(first.duplicate.sum()))
-
-
-def _labels(boxes: Boxes) -> NDArray[np.int64]:
+def _labels_of(boxes: Boxes) -> NDArray[np.int64]:
     return np.zeros(len(boxes), np.int64) if boxes.labels is None else boxes.labels
 
 
 def _rank_in_class(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """How many boxes of the same class come before each."""
+    """For each box the number of boxes of the same class that come before it."""
     order = np.argsort(labels, kind="stable")
     _, start, size = np.unique(labels[order], return_index=True, return_counts=True)
     rank = np.empty(labels.size, np.intp)

@@ -16,7 +16,7 @@ from mrcalib.inputs.arguments import (
     check_voxel_volume,
 )
 from mrcalib.inputs.arrays import TOLERANCE, as_array, check_probs, is_array, refuse_classes
-from mrcalib.inputs.cases import InputCase, case_items, split_cases
+from mrcalib.inputs.cases import InputCase, case_items, case_probs, split_cases
 from mrcalib.inputs.chunks import CHUNK, Chunk, Order, Voxels, bit_masks
 from mrcalib.inputs.classes import (
     Classes,
@@ -45,6 +45,7 @@ __all__ = [
     "as_array",
     "bit_masks",
     "case_items",
+    "case_probs",
     "check_choice",
     "check_count",
     "check_groups",

@@ -62,7 +62,7 @@ def check_positive(name: str, value: object) -> float:
     """``value`` as a float; ValueError unless it is a positive finite number, and no truth value."""
     found = _numbers([value])
     if found is None or not 0 < found[0] < np.inf:
-        msg = f"{name} must be a positive number; got {value!r}."
+        msg = f"{name} must be a positive, finite number; got {value!r}."
         raise ValueError(msg)
     return found[0]
 

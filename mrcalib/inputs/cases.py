@@ -13,7 +13,7 @@ from mrcalib.inputs.arguments import check_groups
 from mrcalib.inputs.arrays import as_array, check_probs, is_array, voxel_shapes
 from mrcalib.inputs.raters import split_raters
 
-__all__ = ["InputCase", "case_items", "split_cases"]
+__all__ = ["InputCase", "case_items", "case_probs", "split_cases"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class InputCase:
     voxel_volume: float | None = None
 
     def raters_of(self, names: Sequence[str]) -> list[Any]:
-        """The masks of these raters, None where this case does not have one of them."""
+        """The masks of the raters of these names, None where this case does not have one of them."""
         masks = self.raters if isinstance(self.raters, list) else [self.raters]
         known = dict(zip(self.rater_names, masks, strict=True))
         return [known.get(name) for name in names]
@@ -74,6 +74,15 @@ def case_items(probs: Any) -> list[Any] | None:
 
 def _is_one_case(item: object) -> bool:
     return is_array(item) or _is_case(item) or _is_pair(item)
+
+
+def case_probs(probs: Any) -> list[Any] | None:
+    """The probabilities of each case of a list, not checked; None if ``probs`` is one image."""
+    items = case_items(probs)
+    if items is None:
+        return None
+    loaded = [item.load() if hasattr(item, "load") else item for item in items]
+    return [item.probs if _is_case(item) else item[0] if _is_pair(item) else item for item in loaded]
 
 
 def split_cases(
@@ -179,8 +188,8 @@ def _is_case(item: object) -> bool:
 
 
 def _is_pair(item: object) -> bool:
-    """Whether this is a pair (probs, raters) of arrays."""
-    return isinstance(item, tuple) and len(item) == 2 and is_array(item[0])
+    """Whether this is a pair (probs, raters), such as data loaders give."""
+    return isinstance(item, tuple | list) and len(item) == 2 and is_array(item[0])
 
 
 def _of_case(case: Any, group: str | None) -> InputCase:

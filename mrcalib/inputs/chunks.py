@@ -1,4 +1,4 @@
-"""Checked voxels: flat views in one order, of which a run at a time is converted, so that nothing large is copied."""
+"""Checked voxels: flat views of the arrays that came in, converted a run at a time, so that nothing large is copied."""
 
 from __future__ import annotations
 
@@ -15,13 +15,27 @@ from mrcalib.inputs.raters import split_missing
 __all__ = ["CHUNK", "Chunk", "Order", "Voxels", "bit_masks"]
 
 CHUNK = 1 << 18
+"""Voxels that are converted at a time: their answers fit into a processor's cache."""
 
 Order = Literal["C", "F"]
+"""The order in which voxels lie in memory, as NumPy names it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """A run of voxels, converted: those inside the region of interest, with what the raters said of them."""
+    """A run of voxels inside the region of interest, with the raters' answers as whole numbers.
+
+    Attributes
+    ----------
+    probs : ndarray of shape (n,), float
+        In the dtype that came in.
+    masks : list of ndarray of shape (n,), uint8
+        Of each rater 1 where the voxel is marked, else 0; an empty array for a missing rater.
+    present : list of ndarray of shape (n,), uint8
+        Of each rater 1 where the voxel is answered, else 0; an empty array where all are.
+    strata, soft, sample_weight : ndarray of shape (n,), or None
+        As of `Voxels`.
+    """
 
     probs: NDArray[Any]
     masks: list[NDArray[np.uint8]]
@@ -56,7 +70,31 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voxels:
-    """Checked probabilities and answers as flat views; ``masks`` holds None for a missing rater."""
+    """Checked probabilities and answers of one image, flat, in the order of memory.
+
+    Attributes
+    ----------
+    probs : ndarray of shape (n,), float
+        Their values are not checked yet.
+    masks : tuple of (ndarray of shape (n,) or None)
+        Of each rater; None where missing. Empty where there is an averaged target.
+    positive : tuple of int, or None
+        Labels that mark the structure; None for masks of 0 and 1.
+    soft : ndarray of shape (n,), or None
+        An averaged target in [0, 1] in place of masks.
+    roi : ndarray of shape (n,), bool, or None
+        The voxels that count; None for all.
+    strata : ndarray of shape (n,), uint8, or None
+    sample_weight : ndarray of shape (n,), or None
+    case : str or None
+        Named in errors.
+    order : {"C", "F"}
+        Of the flat arrays: ``values.reshape(shape, order=order)`` is an image again.
+    rater_names : tuple of str
+        The keys of a dict of masks; else "0", "1", ...
+    arguments : frozenset of str
+        What the function takes that the user called; errors advise no other.
+    """
 
     probs: NDArray[Any]
     masks: tuple[NDArray[Any] | None, ...]
@@ -90,7 +128,7 @@ class Voxels:
         return plain and usable and all(option is None for option in options)
 
     def chunks(self, start: int = 0, stop: int | None = None, size: int = CHUNK) -> Iterator[Chunk]:
-        """Convert voxels ``start`` to ``stop``, ``size`` at a time; chunks with nothing in the ROI are skipped."""
+        """Convert voxels ``start`` to ``stop``, ``size`` at a time; runs without a voxel of the region are skipped."""
         stop = self.n_voxels if stop is None else stop
         for a in range(start, stop, size):
             part = slice(a, min(a + size, stop))
@@ -116,7 +154,7 @@ class Voxels:
             )
 
     def answered(self) -> NDArray[np.bool_]:
-        """Whether each voxel is in the ROI and some rater answered there."""
+        """Whether each voxel counts: it is in the region of interest, and some rater answered there."""
         found = np.zeros(self.n_voxels, dtype=bool)
         everywhere = np.arange(self.n_voxels) if self.roi is None else np.flatnonzero(self.roi)
         start = 0
@@ -127,7 +165,7 @@ class Voxels:
         return found
 
     def _answers(self, rater: int, mask: NDArray[Any] | None, cut: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """A rater's answers (0 or 1) and presence; an empty presence array stands for "at every voxel"."""
+        """The answers of a rater to a run of voxels, and where there are any, as `Chunk` holds them."""
         everywhere = np.empty(0, np.uint8)
         if mask is None:
             return everywhere, everywhere
@@ -185,7 +223,7 @@ def _contiguous(array: NDArray[Any]) -> bool:
 
 
 def bit_masks(voxels: Voxels, chunk: Chunk) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each voxel of a chunk, the raters who answered and those who marked it, as bit masks."""
+    """The raters who answered, and those who marked, each voxel of a chunk: bit r of a number stands for rater r."""
     n = chunk.probs.size
     marked = np.zeros(n, dtype=np.int64)
     if voxels.soft is not None:

@@ -25,8 +25,8 @@ class ProbabilityRange:
     Examples
     --------
     >>> found = ProbabilityRange()
-    >>> found.add(np.array([0.5, 1.5]))
-    >>> found.add(np.array([np.nan]))
+    >>> found.add(np.array([0.5, 1.5])), found.add(np.array([np.nan]))
+    (False, False)
     >>> found.n_voxels, found.n_wrong, found.n_nan, found.high
     (3, 2, 1, 1.5)
     """
@@ -35,13 +35,20 @@ class ProbabilityRange:
         self.n_voxels = self.n_wrong = self.n_nan = 0
         self.low, self.high = np.inf, -np.inf
 
-    def add(self, probs: NDArray[Any]) -> None:
-        """Count the values of a part."""
+    def add(self, probs: NDArray[Any]) -> bool:
+        """Count the values of a part; whether all of them lie in [0, 1]."""
         self.n_voxels += probs.size
+        if not probs.size:
+            return True
+        low, high = probs.min(), probs.max()
+        if low >= 0 and high <= 1:  # not so for NaN
+            self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+            return True
         self.n_nan += int(np.isnan(probs).sum())
         self.n_wrong += int(np.count_nonzero(~((probs >= 0) & (probs <= 1))))
         self.low = min(self.low, float(np.nanmin(probs, initial=np.inf)))
         self.high = max(self.high, float(np.nanmax(probs, initial=-np.inf)))
+        return False
 
     def refuse(self, case: str | None, *, arguments: Collection[str] = ()) -> None:
         """Raise ValueError with what was counted and the likely cause; ``case`` and ``arguments`` as for ``refuse_probs``."""

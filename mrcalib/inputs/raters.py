@@ -186,7 +186,7 @@ def _check_masks(masks: Masks, image: _Image | None, case: str | None) -> None:
         raise ValueError(msg)
 
 
-def _split_stack(stack: NDArray[Any], image: _Image | None, rater_axis: int | None, case: str | None) -> Masks:
+def _split_stack(stack: NDArray[Any], image: _Image | None, rater_axis: Any, case: str | None) -> Masks:
     """The masks of one array of any kind."""
     if stack.dtype.kind not in "bifu":
         msg = f"raters must be masks of 0 and 1; got an array of {stack.dtype}{of_case(case)}."

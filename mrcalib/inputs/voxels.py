@@ -121,7 +121,11 @@ def check_voxels(
 
 
 def check_masks(
-    raters: Any, *, rater_axis: int | None = None, positive: int | Sequence[int] | None = None
+    raters: Any,
+    *,
+    rater_axis: int | None = None,
+    positive: int | Sequence[int] | None = None,
+    arguments: Collection[str] = ("rater_axis", "positive"),
 ) -> tuple[Voxels, tuple[int, ...]]:
     """Check raters' masks without probabilities, as label fusion takes them, and lay them out flat.
 
@@ -131,6 +135,8 @@ def check_masks(
         As `split_raters` takes them where there are no probabilities.
     positive : int or sequence of int, optional
         Label values that mark the structure, where masks do not hold 0 and 1 only.
+    arguments : collection of str
+        As for `check_voxels`.
 
     Returns
     -------
@@ -156,7 +162,7 @@ def check_masks(
         None,
         order,
         names_of_raters(raters, len(masks)),
-        frozenset(["positive"]),
+        frozenset(arguments),
     )
     return voxels, shape
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mrcalib.inputs import check_spacing
 from mrcalib.io.classes import ImageClass
 from mrcalib.io.loaded import LoadedAnnotations, LoadedCase, load_annotations, load_case
-from mrcalib.io.slabs import OpenCase, open_case
+from mrcalib.io.slabs import OpenCase
 from mrcalib.io.sources import Source, fingerprint, is_path
 from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
@@ -174,7 +174,7 @@ class Case:
         ...     [(slab.index[0], slab.probs.shape) for slab in opened.slabs(n_voxels=12)]
         [(slice(0, 1, None), (1, 1, 3, 4)), (slice(1, 2, None), (1, 1, 3, 4))]
         """
-        return open_case(self, options, classes=classes, crop=crop)
+        return OpenCase(self, options, classes=classes, crop=crop)
 
     def fingerprint(self) -> str:
         """SHA-256 of the content and role of every source, as hex digits.

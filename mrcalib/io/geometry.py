@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mrcalib.exceptions import GeometryError
 
-__all__ = ["CommonGrid", "Geometry", "require_match"]
+__all__ = ["CommonGrid", "Geometry", "require_match", "voxel_volume_ml"]
 
 TOLERANCE = 0.01
 """Largest displacement of a corner that still counts as the same place, as a fraction of the smallest voxel edge."""
@@ -182,6 +182,15 @@ class CommonGrid:
             difference = self.geometry.describe_difference(image.geometry)
             msg = f"The header of {name} is known to be wrong and is ignored ({difference}); its voxels are taken by index."
             warnings.warn(msg, UserWarning, stacklevel=2)
+
+
+def voxel_volume_ml(geometry: Geometry | None, spacing: tuple[float, ...] | None) -> float | None:
+    """The volume of a voxel in mL, from a header or from three voxel edges in mm; None if neither is known."""
+    if geometry is not None:
+        return geometry.voxel_volume_ml
+    if spacing is None or len(spacing) != 3:
+        return None
+    return float(np.prod(spacing)) / 1000.0
 
 
 def require_match(geometry: Geometry, name: str, reference: Geometry, reference_name: str) -> None:

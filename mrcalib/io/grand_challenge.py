@@ -52,10 +52,10 @@ def write_metrics_json(path: str | Path, per_case: Mapping[str, Mapping[str, flo
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> scores = {"A": {"tdsc": 0.5}, "B": {"tdsc": 0.75}, "C": {"tdsc": math.nan}}
-    >>> told = json.loads(write_metrics_json(Path(folder.name) / "metrics.json", scores).read_text())
-    >>> told["case"]
+    >>> written = json.loads(write_metrics_json(Path(folder.name) / "metrics.json", scores).read_text())
+    >>> written["case"]
     {'tdsc': {'A': 0.5, 'B': 0.75, 'C': None}}
-    >>> told["aggregates"]["tdsc"]["mean"], told["aggregates"]["tdsc"]["count"]
+    >>> written["aggregates"]["tdsc"]["mean"], written["aggregates"]["tdsc"]["count"]
     (0.625, 2)
     >>> folder.cleanup()
     """
@@ -67,13 +67,13 @@ def write_metrics_json(path: str | Path, per_case: Mapping[str, Mapping[str, flo
         name: {case: _number(scores.get(name, math.nan), name, case) for case, scores in per_case.items()}
         for name in measures
     }
-    told = {
+    written = {
         "case": {name: {case: _plain(value) for case, value in column.items()} for name, column in table.items()},
         "aggregates": {name: _aggregates(list(column.values())) for name, column in table.items()},
     }
     path = Path(path)
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 

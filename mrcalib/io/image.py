@@ -166,7 +166,7 @@ class StoredVoxels:
     ----------
     path : Path
         The file.
-    bytes : ByteStream
+    content : ByteStream
         At the first voxel.
     shape : tuple of int
         Of the array in the file.
@@ -185,7 +185,7 @@ class StoredVoxels:
     """
 
     path: Path
-    bytes: ByteStream
+    content: ByteStream
     shape: tuple[int, ...]
     stored: np.dtype[Any]
     order: Order
@@ -197,9 +197,9 @@ class StoredVoxels:
     _at: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.bytes, FileBytes):
+        if isinstance(self.content, FileBytes):
             with self.errors():
-                self.bytes.require(self.stored.itemsize * prod(self.shape))
+                self.content.require(self.stored.itemsize * prod(self.shape))
 
     @property
     def axis(self) -> int:
@@ -246,21 +246,21 @@ class StoredVoxels:
         if left:
             self._skip(left)
         with self.errors():
-            self.bytes.finish()
+            self.content.finish()
 
     def close(self) -> None:
         """Close the file."""
-        self.bytes.close()
+        self.content.close()
 
     def digest(self) -> bytes | None:
         """SHA-256 of the whole file; None where it was not asked for."""
-        return self.bytes.digest()
+        return self.content.digest()
 
     def _skip(self, n_sections: int) -> None:
         """Pass over the next sections; an uncompressed file is not read there."""
         self._at += n_sections
         with self.errors():
-            self.bytes.skip(n_sections * self._section_bytes())
+            self.content.skip(n_sections * self._section_bytes())
 
     def _section_bytes(self) -> int:
         return self.stored.itemsize * prod(_resized(self.shape, self.axis, 1))
@@ -272,12 +272,12 @@ class StoredVoxels:
 
     def _fill(self, shape: tuple[int, ...]) -> _Array:
         found = np.empty(shape, self.stored, order=self.order)
-        self.bytes.fill(_bytes_of(found))
+        self.content.fill(_bytes_of(found))
         return found
 
     def _middle(self, box: Box) -> tuple[int, int, int] | None:
         """The axis between the slowest and the fastest, and its part that is wanted, where the rest can stay unread."""
-        if len(self.shape) != 3 or not isinstance(self.bytes, FileBytes) or self.bytes.sees_all:
+        if len(self.shape) != 3 or not isinstance(self.content, FileBytes) or self.content.sees_all:
             return None
         start, stop = box[1].start, box[1].stop
         return (1, start, stop) if stop - start < self.shape[1] else None
@@ -286,9 +286,9 @@ class StoredVoxels:
         found = np.empty(_resized(shape, axis, stop - start), self.stored, order=self.order)
         line_bytes = self._section_bytes() // shape[axis]
         for section in np.moveaxis(found, self.axis, 0):
-            self.bytes.skip(start * line_bytes)
-            self.bytes.fill(_bytes_of(section))
-            self.bytes.skip((shape[axis] - stop) * line_bytes)
+            self.content.skip(start * line_bytes)
+            self.content.fill(_bytes_of(section))
+            self.content.skip((shape[axis] - stop) * line_bytes)
         return found
 
 

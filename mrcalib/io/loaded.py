@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mrcalib.io.classes import ImageClass
 from mrcalib.io.geometry import Geometry
-from mrcalib.io.slabs import OpenCase, Slab, open_case
+from mrcalib.io.slabs import OpenCase, Slab
 from mrcalib.io.sources import Sources
 from mrcalib.options import DEFAULT_OPTIONS, LoadOptions
 
@@ -45,7 +45,7 @@ class LoadedCase:
     geometry : Geometry or None
         None if no source has a header.
     voxel_volume_ml : float or None
-        None if neither a header nor `Case.spacing` tells it.
+        None if neither a header nor `Case.spacing` states it.
     vessels : ndarray of shape S, integer labels, or None
         As stored.
     spacing : tuple of float or None
@@ -148,13 +148,13 @@ class LoadedClasses:
 
 def load_case(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedCase:
     """A case in memory; see `Case.load`."""
-    with open_case(case, options) as opened:
+    with OpenCase(case, options) as opened:
         return _loaded(opened, opened.whole())
 
 
 def load_annotations(case: Sources, options: LoadOptions = DEFAULT_OPTIONS) -> LoadedAnnotations:
     """The masks of a case in memory; see `Annotations.load`."""
-    with open_case(case, options) as opened:
+    with OpenCase(case, options) as opened:
         votes = tuple(None if mask is None else mask[0] for mask in opened.whole().raters)
         return LoadedAnnotations(case.id, votes, opened.rater_names, opened.geometry, opened.spacing)
 
@@ -184,10 +184,19 @@ def load_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOpti
         no class names; if two classes share a name, a label or a channel; or if ``merge="max"`` says that the channels are
         regions.
     """
-    with open_case(case, options, classes=classes) as opened:
+    with OpenCase(case, options, classes=classes) as opened:
         slab = opened.whole()
         labels = tuple(None if votes is None else _labels(votes, classes) for votes in slab.raters)
         return LoadedClasses(tuple(classes), slab.probs, labels, _loaded(opened, slab))
+
+
+def load_each_class(
+    case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS
+) -> list[LoadedCase]:
+    """Each class of a case against the rest, in memory, from one reading; as `load_classes`."""
+    with OpenCase(case, options, classes=classes) as opened:
+        slab = opened.whole()
+        return [_loaded(opened, slab, place) for place in range(len(classes))]
 
 
 def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadOptions = DEFAULT_OPTIONS) -> None:
@@ -203,25 +212,25 @@ def require_classes(case: Sources, classes: Sequence[ImageClass], options: LoadO
     FileNotFoundError, GeometryError, ValueError
         As `load_classes`.
     """
-    with open_case(case, options, classes=classes) as opened:
+    with OpenCase(case, options, classes=classes) as opened:
         for _ in opened.slabs(overlaps=False):
             pass
 
 
 def _labels(votes: npt.NDArray[np.uint8], classes: Sequence[ImageClass]) -> npt.NDArray[np.integer]:
     """The label map that the votes for each class were made of."""
-    total = votes[0].astype(np.int32) * classes[0].label
+    total: npt.NDArray[np.int32] = votes[0].astype(np.int32) * np.int32(classes[0].label)
     for one, mask in zip(classes[1:], votes[1:], strict=True):
-        np.add(total, mask.astype(np.int32) * one.label, out=total)
+        np.add(total, mask.astype(np.int32) * np.int32(one.label), out=total)
     return total
 
 
-def _loaded(opened: OpenCase, slab: Slab) -> LoadedCase:
+def _loaded(opened: OpenCase, slab: Slab, place: int = 0) -> LoadedCase:
     return LoadedCase(
         id=opened.id,
         group=opened.group,
-        probs=slab.probs[0],
-        raters=tuple(None if mask is None else mask[0] for mask in slab.raters),
+        probs=slab.probs[place],
+        raters=tuple(None if mask is None else mask[place] for mask in slab.raters),
         rater_names=opened.rater_names,
         roi=slab.roi,
         geometry=opened.geometry,
@@ -229,6 +238,6 @@ def _loaded(opened: OpenCase, slab: Slab) -> LoadedCase:
         vessels=slab.vessels,
         spacing=opened.spacing,
         region=slab.region,
-        roi_recall=opened.roi_recall,
-        rater_recalls=opened.rater_recalls,
+        roi_recall=None if opened.recall is None else opened.recall.union,
+        rater_recalls=None if opened.recall is None else opened.recall.per_rater,
     )

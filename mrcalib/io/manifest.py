@@ -360,7 +360,7 @@ def _matches(column: str, patterns: Sequence[str]) -> bool:
 
 
 def _rater_names(columns: Sequence[str]) -> list[str]:
-    """What follows the known prefixes; the whole columns where that would not tell them apart."""
+    """What follows the known prefixes; the whole columns where that would give two of them one name."""
     prefixes = {column: next((p[:-1] for p in _RATERS if fnmatchcase(column, p)), "") for column in columns}
     names = [column.removeprefix(prefix) or column for column, prefix in prefixes.items()]
     return names if len(set(names)) == len(columns) else list(columns)

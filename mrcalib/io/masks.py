@@ -133,8 +133,10 @@ class VoteReader(LabelReader):
         negative = labels.dtype.kind != "u" and labels.min(initial=0) < 0
         if negative or labels.max(initial=0) > 1:
             self._unknown |= set(np.unique(labels).tolist())
-            return (labels != 0).view(np.uint8)
-        return labels.astype(np.uint8, copy=False)
+            marked: npt.NDArray[np.bool_] = labels != 0
+            return marked.view(np.uint8)
+        votes: npt.NDArray[np.uint8] = labels.astype(np.uint8, copy=False)
+        return votes
 
 
 def as_labels(data: npt.NDArray[Any], name: str) -> _Labels:

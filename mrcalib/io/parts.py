@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,19 @@ from mrcalib.io.probabilities import ForegroundReader, require_real
 from mrcalib.io.sources import Source, is_path
 from mrcalib.options import LoadOptions
 
-__all__ = ["LabelPart", "MemberPart", "Part", "VotePart", "bounding_box", "box_of", "open_masks", "open_source"]
+__all__ = [
+    "LabelPart",
+    "MemberPart",
+    "Part",
+    "VotePart",
+    "bounding_box",
+    "box_of",
+    "nothing",
+    "one_by_one",
+    "open_masks",
+    "open_source",
+    "reading_ahead",
+]
 
 _Array = npt.NDArray[Any]
 _Context = Callable[[], AbstractContextManager[None]]
@@ -279,9 +292,11 @@ _RATERS = (
 def open_masks(image: Image, rater_axis: int | None) -> list[Image]:
     """The raters' masks in one source: one, or those that lie along the rater axis."""
     stack = _with_axis(image, rater_axis, "rater_axis", _RATERS)
-    if rater_axis is None or stack.geometry is not None or not isinstance(stack, Volume):
+    if rater_axis is None or stack.n_channels is None:
         return [stack]
-    return [Volume(stack.data[..., rater], digest=stack.digest()) for rater in range(stack.data.shape[-1])]
+    whole = in_memory(stack)  # a file with a header has its raters where others have channels
+    masks = np.moveaxis(whole.data, -1, 0)
+    return [Volume(mask, whole.geometry, channels=False, digest=whole.digest()) for mask in masks]
 
 
 def _warn_of_steps(image: Image, name: str) -> None:
@@ -318,3 +333,26 @@ def box_of(occupied: list[npt.NDArray[np.bool_]]) -> Box:
     if not all(places.size for places in found):
         return (slice(0, 0),) * len(found)
     return tuple(slice(int(places[0]), int(places[-1]) + 1) for places in found)
+
+
+def nothing() -> None:
+    """What is read of a source that is missing."""
+
+
+def one_by_one(runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]]) -> Iterator[tuple[Box, list[Any]]]:
+    """What the tasks of each run give, in order."""
+    for run in runs:
+        yield run, [task() for task in tasks(run)]
+
+
+def reading_ahead(
+    runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]], threads: ThreadPoolExecutor
+) -> Iterator[tuple[Box, list[Any]]]:
+    """As `one_by_one`; while the caller works on a run, threads do the tasks of the next one."""
+    waiting: tuple[Box, list[Future[Any]]] | None = None
+    for run in (*runs, None):
+        found = None if waiting is None else (waiting[0], [future.result() for future in waiting[1]])
+        if run is not None:
+            waiting = run, [threads.submit(task) for task in tasks(run)]
+        if found is not None:
+            yield found

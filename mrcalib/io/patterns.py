@@ -36,7 +36,7 @@ def discover(
     ----------
     probs : str
         Holds ``{case}``, once or more. Each placeholder stands for a part of one file or folder name; ``*``, ``?`` and
-        ``[1-3]`` match as in a shell. Several files of a case are members of an ensemble, told apart by ``{member}`` or by
+        ``[1-3]`` match as in a shell. Several files of a case are members of an ensemble, distinguished by ``{member}`` or by
         what a wildcard matches.
     raters : str or None
         Holds ``{case}``, and ``{rater}`` if there are several. None: no raters (to apply a calibrator).
@@ -157,7 +157,7 @@ def find_by_case(template: str, placeholder: str | None) -> _Found:
         default = {"rater": "1", "member": file.name}.get(placeholder or "", "")
         key = bound.get(placeholder or "", default)
         if key in held:
-            advice = f"tell them apart by {{{placeholder}}}, or " if placeholder else ""
+            advice = f"distinguish them by {{{placeholder}}}, or " if placeholder else ""
             msg = (
                 f"{template!r} matches two files for one place of case {bound['case']!r}: {held[key]} and {file}; "
                 f"{advice}make the template narrower."

@@ -1,7 +1,6 @@
-"""The region of interest of a case, and how much of what raters marked lies in it."""
+"""The region of interest of a case: its ROI, its dilated coarse segmentation, or where both say so."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +8,7 @@ import numpy.typing as npt
 from mrcalib.options import LoadOptions
 from mrcalib.roi import high_recall_roi
 
-__all__ = ["Recall", "region_of"]
-
-_Masks = Sequence[npt.NDArray[np.uint8] | None]
-_Region = npt.NDArray[np.bool_]
+__all__ = ["region_of"]
 
 
 def region_of(
@@ -87,43 +83,3 @@ def _report_empty(case_id: str, options: LoadOptions, *, of_both: bool) -> None:
         "leave the case out, or read it with outside='zero', by which all its probabilities become 0."
     )
     raise ValueError(msg)
-
-
-class Recall:
-    """Counts, part by part, what raters marked and how much of it lies in the region of interest.
-
-    Parameters
-    ----------
-    n_raters : int
-        How many raters there are.
-    """
-
-    def __init__(self, n_raters: int) -> None:
-        self._marked = np.zeros((2, n_raters + 1), dtype=np.int64)  # in all and inside; the last column is the union
-
-    def add(self, masks: _Masks, inside: tuple[_Masks, _Region | None] | None) -> None:
-        """Count a part: its masks, and what of them lies in the box of the region, with the region there."""
-        self._marked[0] += _counts(masks, None)
-        if inside is not None:
-            self._marked[1] += _counts(*inside)
-
-    def shares(self, there: Sequence[bool]) -> tuple[float, tuple[float, ...]]:
-        """The shares inside of the union and of each rater; nan where nothing was marked, or a rater is not ``there``."""
-        total, inside = self._marked.tolist()
-        shares = [part / whole if whole else float("nan") for part, whole in zip(inside, total, strict=True)]
-        return shares[-1], tuple(
-            share if known else float("nan") for share, known in zip(shares[:-1], there, strict=True)
-        )
-
-
-def _counts(masks: _Masks, region: _Region | None) -> npt.NDArray[np.int64]:
-    found = np.zeros(len(masks) + 1, dtype=np.int64)
-    union: _Region | None = None
-    for rater, mask in enumerate(masks):
-        if mask is None:
-            continue
-        marked = mask.view(np.bool_) if region is None else mask.view(np.bool_) & region
-        found[rater] = np.count_nonzero(marked)
-        union = marked if union is None else union | marked
-    found[-1] = 0 if union is None else np.count_nonzero(union)
-    return found

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mrcalib.exceptions import GeometryError
 from mrcalib.io.agreement import Overlaps, all_agree, require_agreement
-from mrcalib.io.classes import ImageClass, check_classes
-from mrcalib.io.geometry import TOLERANCE, CommonGrid, Geometry
-from mrcalib.io.image import Box, Image, Order, in_memory, whole_box
-from mrcalib.io.masks import single_channel
-from mrcalib.io.parts import LabelPart, MemberPart, Part, VotePart, bounding_box, box_of, open_masks, open_source
-from mrcalib.io.probabilities import foreground_of, pool
-from mrcalib.io.region import Recall, region_of
-from mrcalib.io.sources import Source, Sources, fingerprint, in_case, is_path, name_of, refuse_beside_header
+from mrcalib.io.classes import ImageClass
+from mrcalib.io.geometry import CommonGrid, Geometry, voxel_volume_ml
+from mrcalib.io.image import Box, Order, whole_box
+from mrcalib.io.opening import SourceOpener
+from mrcalib.io.parts import Part, bounding_box, box_of, nothing, one_by_one, reading_ahead
+from mrcalib.io.probabilities import pool
+from mrcalib.io.region import region_of
+from mrcalib.io.sources import Sources, fingerprint, in_case, name_of, refuse_beside_header
 from mrcalib.options import LoadOptions
+from mrcalib.roi import RecallCounts, RoiRecall
 
-__all__ = ["SLAB", "OpenCase", "Slab", "open_case"]
+__all__ = ["SLAB", "OpenCase", "Slab"]
 
 SLAB = 1 << 20
 """Voxels of a slab: of five raters and a float32 map they are 18 MiB."""
@@ -98,11 +97,12 @@ class OpenCase:
     spacing : tuple of float or None
         Voxel edges in mm, from the header or from `Case.spacing`.
     voxel_volume_ml : float or None
-        None if neither a header nor `Case.spacing` tells it.
+        None if neither a header nor `Case.spacing` states it.
     box : tuple of slice
         What the slabs cover: the volume, or the bounding box of the region of interest.
-    roi_recall, rater_recalls : float and tuple of float, or None
-        As in `LoadedCase`; None until the last slab has been read.
+    recall : RoiRecall or None
+        How much of what the raters marked, as any class, lies in the region of interest; None until the last slab has been
+        read, and without a region or raters.
     """
 
     id: str
@@ -116,8 +116,7 @@ class OpenCase:
     spacing: tuple[float, ...] | None
     voxel_volume_ml: float | None
     box: Box
-    roi_recall: float | None = None
-    rater_recalls: tuple[float, ...] | None = None
+    recall: RoiRecall | None = None
 
     def __init__(
         self,
@@ -129,12 +128,10 @@ class OpenCase:
         digest: bool = False,
     ) -> None:
         self.id, self.group = case.id, case.group or case.id
-        self._case, self._options, self._digest = case, options, digest
-        self._classes = None if classes is None else check_classes(classes, options, case.id)
-        self._foreground = (options.foreground,) if classes is None else tuple((one.position,) for one in classes)
-        self._positive = (options.positive,) if classes is None else tuple((one.label,) for one in classes)
-        self.n_classes = len(self._foreground) if case.members else 0
-        self._opened, self._was_read = ExitStack(), False
+        self._case, self._options = case, options
+        self._files, self._was_read = ExitStack(), False
+        self._opener = SourceOpener(case, options, classes=classes, digest=digest, files=self._files)
+        self.n_classes = self._opener.n_classes
         with ExitStack() as unless_done:
             unless_done.callback(self.close)
             self._open(CommonGrid(case.id))
@@ -151,7 +148,7 @@ class OpenCase:
 
     def close(self) -> None:
         """Close all files."""
-        self._opened.close()
+        self._files.close()
 
     @property
     def has_region(self) -> bool:
@@ -187,12 +184,12 @@ class OpenCase:
             msg = f"The slabs of case {self.id!r} were read already; open the case again."
             raise ValueError(msg)
         self._was_read = True
-        counted = [Overlaps(len(self._raters)) for _ in self._positive]
+        counted = [Overlaps(len(self._raters)) for _ in range(self._opener.n_labels)]
         overlaps = overlaps and self._options.check_agreement
-        recall = Recall(len(self._raters)) if self.has_region else None
+        recall = RecallCounts(len(self._raters)) if self.has_region else None
         runs = self._runs(SLAB if n_voxels is None else n_voxels)
         with ThreadPoolExecutor(max(1, n_jobs)) as threads:  # starts none before it is given work
-            come = _one_by_one(runs, self._tasks) if n_jobs == 1 else _reading_ahead(runs, self._tasks, threads)
+            come = one_by_one(runs, self._tasks) if n_jobs == 1 else reading_ahead(runs, self._tasks, threads)
             for run, found in come:
                 n_members, n_raters = len(self._members), len(self._raters)
                 masks: Sequence[_Votes | None] = found[n_members : n_members + n_raters]
@@ -211,7 +208,7 @@ class OpenCase:
         if overlaps:
             self.require_agreement([one.shared for one in counted])
         if recall is not None and any(part is not None for part in self._raters):
-            self.roi_recall, self.rater_recalls = recall.shares([part is not None for part in self._raters])
+            self.recall = recall.recall()
 
     def whole(self) -> Slab:
         """The whole case as one slab, with all checks; for a case that was opened without ``crop``."""
@@ -251,7 +248,7 @@ class OpenCase:
         names = names if len(names) == len(self._raters) else [f"rater {rater!r}" for rater in self.rater_names]
 
         def masks() -> Iterator[_Votes | None]:
-            for part in self._open_raters(CommonGrid(self.id), digest=False):
+            for part in self._opener.raters(CommonGrid(self.id), digest=False):
                 if part is None:
                     yield None
                     continue
@@ -265,13 +262,14 @@ class OpenCase:
     # Opening ----------------------------------------------------------------------------------------------------------
 
     def _open(self, grid: CommonGrid) -> None:
-        case, options = self._case, self._options
-        _require_weights(case, options)
-        self._members = [self._member(source, number, grid) for number, source in enumerate(case.members, start=1)]
-        self._raters = list(self._open_raters(grid, digest=self._digest))
-        self._roi = None if case.roi is None else self._labels("the ROI", case.roi, grid, check_all=False)
-        coarse = None if case.coarse is None else self._coarse(case.coarse, grid)
-        self._vessels = None if case.vessels is None else self._labels("the vessels", case.vessels, grid)
+        case, options, opener = self._case, self._options, self._opener
+        self._members = list(opener.members(grid))
+        self._raters = list(opener.raters(grid))
+        self.rater_names = opener.rater_names
+        # Where the box of the ROI is cut out, the ROI is checked when its box is looked for.
+        self._roi = opener.labels("the ROI", case.roi, grid, check_all=False)
+        coarse = opener.coarse(grid)
+        self._vessels = opener.labels("the vessels", case.vessels, grid)
         if grid.geometry is not None:
             masks = tuple(case.masks.values())
             refuse_beside_header((*case.members, *masks, case.roi, case.coarse, case.vessels), case.id)
@@ -285,8 +283,8 @@ class OpenCase:
         for part in parts:
             part.set_order(self._order)
         self.axis = parts[0].axis
-        self.spacing = _spacing_of(case, grid)
-        self.voxel_volume_ml = _voxel_volume_ml(grid.geometry, self.spacing)
+        self.spacing = opener.spacing(grid)
+        self.voxel_volume_ml = voxel_volume_ml(grid.geometry, self.spacing)
         self.dtype = self._members[0].dtype if len(self._members) == 1 else np.dtype(np.float32)
         self._whole = whole_box(self.shape)
         self._region: _Mask | None = None
@@ -295,77 +293,8 @@ class OpenCase:
             return
         roi = None
         if self._roi is not None:
-            self._roi, roi = None, self._roi.whole() != 0
+            roi, self._roi = self._roi.whole() != 0, None
         self._region = region_of(case.id, roi, coarse, options, self.spacing)
-
-    def _open_one(self, source: Source, context: Any, *, digest: bool) -> tuple[Image, Path | None]:
-        with context():
-            image = open_source(source, digest=digest)
-            self._opened.callback(image.close)
-            return image, Path(source) if is_path(source) else None
-
-    def _member(self, source: Source, number: int, grid: CommonGrid) -> MemberPart:
-        role = "the probabilities" if len(self._case.members) == 1 else f"probability member {number}"
-        context = partial(in_case, self.id, role)
-        image, path = self._open_one(source, context, digest=self._digest)
-        part = MemberPart(
-            image,
-            "the array" if path is None else str(path),
-            self._options,
-            self._foreground,
-            classes=self._classes is not None,
-            context=context,
-            path=path,
-        )
-        grid.add(part, name_of(role, source))
-        return part
-
-    def _open_raters(self, grid: CommonGrid, *, digest: bool) -> Iterator[VotePart | None]:
-        """The raters' masks, opened one by one; names the raters."""
-        case, rater_axis = self._case, self._options.rater_axis
-        masks = case.masks
-        if rater_axis is not None:
-            whole = getattr(case, "raters", None)
-            masks = {"": whole} if hasattr(whole, "shape") else masks
-            if len(masks) != 1:
-                msg = (
-                    f"rater_axis={rater_axis} is for one mask that holds all raters; case {case.id!r} has "
-                    f"{len(masks)} ({', '.join(masks)}). Leave it out."
-                )
-                raise ValueError(msg)
-        self.rater_names = tuple(masks)
-        for rater, source in masks.items():
-            if source is None:
-                yield None
-                continue
-            name = name_of(f"rater {rater!r}", source) if rater_axis is None else name_of("the raters", source)
-            image, path = self._open_one(source, partial(in_case, self.id, name), digest=digest)
-            with in_case(self.id, name):
-                found = open_masks(image, rater_axis)
-            if rater_axis is not None:
-                self.rater_names = tuple(str(number) for number in range(1, len(found) + 1))
-            for number, one in enumerate(found, start=1):
-                what = name if len(found) == 1 else name_of(f"rater '{number}'", source)
-                part = VotePart(one, partial(in_case, self.id, what), self._positive, self._classes, path)
-                grid.add(part, what, by_index=rater in case.index_aligned)
-                yield part
-
-    def _labels(self, role: str, source: Source, grid: CommonGrid, *, check_all: bool = True) -> LabelPart:
-        name = name_of(role, source)
-        context = partial(in_case, self.id, name)
-        image, path = self._open_one(source, context, digest=self._digest)
-        part = LabelPart(image, context, path, check_all=check_all)
-        grid.add(part, name)
-        return part
-
-    def _coarse(self, source: Source, grid: CommonGrid) -> npt.NDArray[Any]:
-        """A coarse mask or probability map as it is stored; of two classes, the second."""
-        name = name_of("the coarse segmentation", source)
-        with in_case(self.id, name):
-            volume = in_memory(open_source(source))
-            volume = foreground_of(volume, None, name) if volume.n_channels == 2 else single_channel(volume, name)
-        grid.add(volume, name)
-        return volume.data
 
     def _box_of_region(self) -> Box:
         """The box in which voxels count; a ROI file is read for it by itself."""
@@ -374,7 +303,8 @@ class OpenCase:
             return box_of([np.asarray(self._region.any(axis=tuple(b for b in axes if b != a))) for a in axes])
         if self._roi is None:
             return self._whole
-        again = self._labels("the ROI", self._case.roi, CommonGrid(self.id))
+        again = self._opener.labels("the ROI", self._case.roi, CommonGrid(self.id))
+        assert again is not None
         again.set_order(self._order)
         box = bounding_box(again, self._n_sections(SLAB))
         again.close()
@@ -419,9 +349,9 @@ class OpenCase:
             wanted = tuple(part)
         return [
             *(partial(member.read, run, wanted) for member in self._members),
-            *(_nothing if rater is None else partial(rater.read, run, run) for rater in self._raters),
+            *(nothing if rater is None else partial(rater.read, run, run) for rater in self._raters),
             *(
-                _nothing if labels is None else partial(labels.read, run, wanted)
+                nothing if labels is None else partial(labels.read, run, wanted)
                 for labels in (self._roi, self._vessels)
             ),
         ]
@@ -459,79 +389,11 @@ class OpenCase:
         return np.ascontiguousarray(mask.transpose(axes)).transpose(axes)
 
 
-def open_case(
-    case: Sources,
-    options: LoadOptions,
-    *,
-    classes: Sequence[ImageClass] | None = None,
-    crop: bool = False,
-    digest: bool = False,
-) -> OpenCase:
-    """A case with its files open; with ``digest`` its fingerprint is taken on the way, and files are read to their ends."""
-    return OpenCase(case, options, classes=classes, crop=crop, digest=digest)
-
-
-def _require_weights(case: Sources, options: LoadOptions) -> None:
-    """Refuse weights that are not one for each ensemble member."""
-    if options.weights is not None and len(options.weights) != len(case.members):
-        msg = (
-            f"weights must hold one number for each ensemble member: case {case.id!r} has {len(case.members)} members, "
-            f"weights={options.weights}."
-        )
-        raise ValueError(msg)
-
-
-def _spacing_of(case: Sources, grid: CommonGrid) -> tuple[float, ...] | None:
-    """Voxel edges from the header, else from the case; the two must not contradict each other."""
-    stated = case.spacing
-    if stated is not None and grid.shape is not None and len(stated) != len(grid.shape):
-        msg = f"spacing of case {case.id!r} must have {len(grid.shape)} numbers, one for each axis; got {stated}."
-        raise ValueError(msg)
-    if grid.geometry is None:
-        return stated
-    header = grid.geometry.spacing
-    if stated is not None and any(abs(a - b) > TOLERANCE * b for a, b in zip(stated, header, strict=True)):
-        msg = (
-            f"spacing of case {case.id!r} is given as {stated} mm, but its files say {header} mm. "
-            "Correct the headers, or leave spacing out: it is for sources without a header."
-        )
-        raise GeometryError(msg)
-    return header
-
-
-def _voxel_volume_ml(geometry: Geometry | None, spacing: tuple[float, ...] | None) -> float | None:
-    if geometry is not None:
-        return geometry.voxel_volume_ml
-    if spacing is None or len(spacing) != 3:
-        return None
-    return float(np.prod(spacing)) / 1000.0
-
-
-def _any_class(masks: Sequence[_Votes | None]) -> list[_Votes | None]:
+def _any_class(masks: Sequence[_Votes | None]) -> list[_Mask | None]:
     """What each rater marked as any class."""
-    return [None if mask is None else mask[0] if len(mask) == 1 else mask.any(axis=0).view(np.uint8) for mask in masks]
 
+    def together(votes: _Votes) -> _Mask:
+        marked: _Mask = votes.view(np.bool_)
+        return marked[0] if len(marked) == 1 else np.asarray(marked.any(axis=0))
 
-def _nothing() -> None:
-    return None
-
-
-def _one_by_one(
-    runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]]
-) -> Iterator[tuple[Box, list[Any]]]:
-    """What the tasks of each run give, in order."""
-    for run in runs:
-        yield run, [task() for task in tasks(run)]
-
-
-def _reading_ahead(
-    runs: Iterable[Box], tasks: Callable[[Box], list[Callable[[], Any]]], threads: ThreadPoolExecutor
-) -> Iterator[tuple[Box, list[Any]]]:
-    """As `_one_by_one`; while the caller works on a run, threads do the tasks of the next one."""
-    waiting: tuple[Box, list[Future[Any]]] | None = None
-    for run in (*runs, None):
-        found = None if waiting is None else (waiting[0], [future.result() for future in waiting[1]])
-        if run is not None:
-            waiting = run, [threads.submit(task) for task in tasks(run)]
-        if found is not None:
-            yield found
+    return [None if mask is None else together(mask) for mask in masks]

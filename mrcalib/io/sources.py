@@ -1,4 +1,4 @@
-"""The sources of a case: files and arrays by role, how errors name them, and a number that tells their contents apart."""
+"""The sources of a case: files and arrays by role, how errors name them, and the fingerprint of their contents."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def refuse_beside_header(sources: Iterable[Source | None], case_id: str) -> None
         If one of ``sources`` is such a file.
     """
     for source in sources:
-        if is_path(source) and getattr(format_of(source), "rows_first", False):
+        if isinstance(source, str | Path) and getattr(format_of(source), "rows_first", False):
             msg = (
                 f"Case {case_id!r}: {source} has its rows first and no header, while other files of the case say in their "
                 "headers how their axes lie; which pixel is which cannot be known. Save those as .npy, of shape "

@@ -1,6 +1,6 @@
 """Frozen monotone maps from probability to probability: what a fitted calibrator keeps, evaluates and saves.
 
-A map knows nothing of how it was fitted. It is evaluated elementwise, keeps shape and float dtype, and is written to JSON
+A map does not depend on how it was fitted. It is evaluated elementwise, keeps shape and float dtype, and is written to JSON
 without loss.
 """
 

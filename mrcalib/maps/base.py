@@ -46,18 +46,18 @@ class CalibrationMap:
         probs : array_like of float
             Probabilities in [0, 1], of any shape; NaN stays NaN, and what is masked stays masked.
         out : ndarray, optional
-            Memory for the result: contiguous in the order of ``probs``, of their shape and dtype, and apart from them. New
-            memory, by default, takes the system about as long to give as the map takes to fill.
+            Memory for the result: of the shape and dtype of ``probs``, contiguous in their order, and not shared with them.
+            By default new memory is taken, which costs about as much time as computing the map.
 
         Returns
         -------
         ndarray
-            ``out`` if it is given.
+            The calibrated probabilities; ``out`` if it is given.
 
         Raises
         ------
         ValueError
-            If a probability lies outside [0, 1] (what ``out`` then holds is void), or ``out`` does not fit.
+            If a probability lies outside [0, 1] (the content of ``out`` is then undefined), or if ``out`` does not fit.
         TypeError
             If ``probs`` are not floating-point.
         """
@@ -68,7 +68,7 @@ class CalibrationMap:
         order: Literal["C", "F"] = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         flat = array.ravel(order=order)
         native = np.dtype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
-        values = np.empty(flat.shape, array.dtype) if out is None else _room(out, array, order)
+        values = np.empty(flat.shape, array.dtype) if out is None else _checked_memory(out, array, order)
 
         def evaluate(first: int, last: int) -> None:
             for start in range(first, last, CHUNK):
@@ -119,7 +119,8 @@ class CalibrationMap:
         reached = self(high) >= target
         while np.max(high - low, initial=0.0) > tolerance:
             middle = (low + high) / 2
-            if np.all((middle == low) | (middle == high)):  # there is no float between them
+            # No float lies between them: the bisection cannot come closer.
+            if np.all((middle == low) | (middle == high)):
                 break
             enough = self(middle) >= target
             low, high = np.where(enough, low, middle), np.where(enough, middle, high)
@@ -133,7 +134,7 @@ class CalibrationMap:
         return float(low), float(high)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values from which ``map_from_dict`` makes an equal map; float64 survives exactly."""
+        """The map as JSON values, from which ``map_from_dict`` makes an equal map; float64 numbers are kept exactly."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
         return {"kind": self.kind, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}}
 
@@ -143,8 +144,8 @@ class CalibrationMap:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _room(out: NDArray[Any], probs: NDArray[Any], order: Literal["C", "F"]) -> NDArray[Any]:
-    """``out`` as flat memory; ValueError if it is not what results for ``probs`` can be written to."""
+def _checked_memory(out: NDArray[Any], probs: NDArray[Any], order: Literal["C", "F"]) -> NDArray[Any]:
+    """``out`` as a flat view; ValueError if the results for ``probs`` cannot be written to it."""
     contiguous = out.flags.c_contiguous if order == "C" else out.flags.f_contiguous
     if (out.shape, out.dtype) != (probs.shape, probs.dtype) or not contiguous or not out.flags.writeable:
         msg = (
@@ -159,7 +160,7 @@ def _room(out: NDArray[Any], probs: NDArray[Any], order: Literal["C", "F"]) -> N
 
 
 def map_from_dict(values: dict[str, Any]) -> CalibrationMap:
-    """The map that ``to_dict`` described; ValueError for an unknown kind.
+    """The map that ``to_dict`` described; ValueError for an unknown kind or other fields.
 
     Examples
     --------

@@ -94,9 +94,11 @@ class LogitMap(_CurveMap):
     Parameters
     ----------
     slope : float
-        Not negative.
+        Factor of the logit, at least 0; below 1 it brings probabilities closer to 1/2.
     offset : float, default=0.0
+        Added to the logit.
     clip : float, default=2**-24
+        Distance from 0 and 1 to which probabilities are clipped; above 0 and below 1/2.
 
     Examples
     --------
@@ -128,6 +130,15 @@ class LogitMap(_CurveMap):
 @dataclass(frozen=True, eq=False)
 class BetaMap(_CurveMap):
     """The beta map of Kull et al. (2017): ``expit(a log p - b log(1 - p) + c)`` with a, b >= 0, p clipped as for LogitMap.
+
+    Parameters
+    ----------
+    a, b : float
+        Factors of ``log p`` and of ``-log(1 - p)``, at least 0.
+    c : float
+        Added to both.
+    clip : float, default=2**-24
+        Distance from 0 and 1 to which probabilities are clipped; above 0 and below 1/2.
 
     Examples
     --------

@@ -14,7 +14,9 @@ from mrcalib.maps.base import CalibrationMap, FloatArray
 
 __all__ = ["PiecewiseLinearMap", "StepMap", "mean_of_maps"]
 
-SMALL = 1 << 13  # so few probabilities are sought among the knots sooner than the tables of the kernel are made
+SMALL = (
+    1 << 13
+)  # up to so many probabilities, a search among the knots takes less time than making the tables of the kernel
 
 
 def _knots(x: ArrayLike, y: ArrayLike, name: str) -> tuple[FloatArray, FloatArray]:

@@ -25,7 +25,7 @@ from mrcalib.metrics.ranking import auc
 
 # isort: on
 from mrcalib.metrics.base import Metric
-from mrcalib.metrics.catalogue import METRICS, default_metrics, get_metric, register_metric
+from mrcalib.metrics.catalogue import METRICS, default_metrics, get_metric, multirater, register_metric
 from mrcalib.metrics.count_calibration import (
     VoteCoverage,
     pit_deviation,
@@ -43,7 +43,6 @@ from mrcalib.metrics.counts import (
     orc_labels,
 )
 from mrcalib.metrics.multiclass import multiclass_report
-from mrcalib.metrics.pairs import multirater
 from mrcalib.metrics.reliability import ReliabilityCurve, reliability_curve
 from mrcalib.metrics.vascular import PlaneContact, VascularInvasion, vascular_contact, vascular_invasion
 

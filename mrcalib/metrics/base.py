@@ -304,7 +304,7 @@ class Metric:
 
     @property
     def __name__(self) -> str:
-        return self.function_name or self.name
+        return self.function_name or getattr(type(self), "name", self.name)
 
     __signature__ = _SignatureOfCall()
 

@@ -122,7 +122,8 @@ class CalibrationError(Metric):
 
     def check_options(self) -> None:
         check_n_bins(self.n_bins)
-        if not isinstance(self.target, int | np.integer) and self.target not in ("mhr", "per-rater"):
+        whole = isinstance(self.target, int | np.integer) and not isinstance(self.target, bool)
+        if not whole and self.target not in ("mhr", "per-rater"):
             msg = f"target must be 'mhr', 'per-rater' or the index of a rater; got {self.target!r}."
             raise ValueError(msg)
         check_choice("strategy", self.strategy, ("uniform", "logit", "equal-mass"))

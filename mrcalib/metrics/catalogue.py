@@ -1,14 +1,18 @@
-"""The table of all metrics by name, to which a metric is added in the file where it is defined."""
+"""The table of all metrics by name, to which each is added in the file where it is defined; and metrics of other libraries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any, TypeVar, overload
 
-from mrcalib.metrics.base import Metric
+import numpy as np
+
+from mrcalib.metrics.base import Metric, rows_by_case
+from mrcalib.metrics.bins import concatenated
 from mrcalib.registry import Registry
 
-__all__ = ["METRICS", "default_metrics", "get_metric", "register_metric"]
+__all__ = ["METRICS", "default_metrics", "get_metric", "multirater", "register_metric"]
 
 METRICS: Registry[Metric] = Registry("metric")
 """All metrics by name; a name is found in any case and with hyphens, underscores and spaces as one likes."""
@@ -16,6 +20,7 @@ METRICS: Registry[Metric] = Registry("metric")
 _compared: dict[str, bool] = {}
 _classes: dict[str, str] = {}
 
+Value = TypeVar("Value")
 Registered = TypeVar("Registered", bound=Metric | type[Metric])
 
 
@@ -101,3 +106,43 @@ def get_metric(name: str) -> Metric:
     True
     """
     return METRICS.get(name)
+
+
+def multirater(metric: Callable[..., Value], *, labels_first: bool = False) -> Callable[..., Value]:
+    """Make a metric of one annotation one of several, by repeating each voxel for every rater who answered there.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(probs, labels, **options)`` on one-dimensional arrays.
+    labels_first : bool, default=False
+        Call ``metric(labels, probs, **options)`` instead, as scikit-learn's metrics want it.
+
+    Returns
+    -------
+    callable
+        ``f(probs, raters, *, roi=None, rater_axis=None, **options)``, of one image or of all voxels of several cases, as in
+        `Metric`. Missing pairs are dropped; ValueError if none is left, or if raters are not told apart (an averaged target).
+
+    References
+    ----------
+    .. [1] "Multi-rater calibration error", UNSURE 2025, OpenReview N1l6bUMfDL.
+
+    Examples
+    --------
+    >>> from sklearn.metrics import brier_score_loss
+    >>> multirater(brier_score_loss, labels_first=True)([0.5, 1.0], [[0, 1], [1, 1]])
+    0.125
+    """
+
+    @wraps(metric)
+    def over_pairs(
+        probs: Any, raters: Any = None, *, roi: Any = None, rater_axis: int | None = None, **options: Any
+    ) -> Value:
+        responses = concatenated(rows_by_case(probs, raters, roi=roi, rater_axis=rater_axis))
+        rows = [responses.rater(r) for r in range(responses.n_raters)]
+        prob = np.concatenate([row.prob for row in rows])
+        label = np.concatenate([row.votes for row in rows]).astype(np.int64)
+        return metric(label, prob, **options) if labels_first else metric(prob, label, **options)
+
+    return over_pairs

@@ -24,7 +24,8 @@ class CountMetric(Metric):
 
     array_options = {"class_axis": -1}  # noqa: RUF012
 
-    def __call__(self, count_probs: Any, raters: Any = None, **options: Any) -> float:
+    def __call__(self, count_probs: Any, raters: Any = None, **options: Any) -> float:  # type: ignore[override]
+        """The score of one image or of several cases; as in `Metric`, but of distributions of votes."""
         return super().__call__(count_probs, raters, **options)
 
     def of_arrays(self, probs: Any, raters: Any, **where: Any) -> float:
@@ -74,7 +75,8 @@ class RankedProbabilityScore(CountMetric):
     Returns
     -------
     float
-        At least 0, which is best; at most K / (K + 1), 1 or K, by ``norm``.
+        At least 0, which is best; at most K / (K + 1), 1 or K, by ``norm``. Of a tally it is off by at most 1.6 % of the mean
+        of ``min(p, 1 - p)`` for the default norm.
 
     Raises
     ------

@@ -13,7 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs import MAX_RATERS, Voxels, as_array, bit_masks, check_choice, check_probs, check_voxels
+from mrcalib.inputs import (
+    Voxels,
+    as_array,
+    bit_masks,
+    check_choice,
+    check_count,
+    check_masks,
+    check_probs,
+    check_voxels,
+    refuse_probs,
+)
 from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.responses import Responses
 from mrcalib.tallies import thinned
@@ -39,17 +49,18 @@ Rows = tuple[FloatArray, FloatArray, NDArray[np.intp]]
 
 
 def orc_labels(
-    raters: Any, *, rater_axis: int = 0, missing: Literal["raise", "mask"] = "raise"
+    raters: Any, *, rater_axis: int | None = None, missing: Literal["raise", "mask"] = "raise"
 ) -> NDArray[np.int64] | np.ma.MaskedArray[Any, np.dtype[np.int64]]:
     """The ordinal rater consensus: how many of the K raters marked each voxel (equation 1 of [1]_).
 
     Parameters
     ----------
-    raters : array_like or sequence
-        Masks of 0 and 1, of shape (K, *S), or a list of masks of shape S with None for a missing rater; NaN and masked
-        entries are voxels that the rater did not answer.
-    rater_axis : int, default=0
-        Axis of the raters in a stack.
+    raters : array_like, sequence or mapping
+        Masks of 0 and 1: a stack with raters first (K, *S) or last (*S, K), a list of masks of shape S with None for a missing
+        rater, or a dict of name and mask. NaN and masked entries are voxels that the rater did not answer.
+    rater_axis : int, optional
+        Axis of the raters in a stack; by default it is found as in ``mrcalib.fusion``: first if that is shorter than the
+        last, and at most 30 long.
     missing : {"raise", "mask"}, default="raise"
         The number of votes out of K is not defined where a rater is missing: refuse, or mask these voxels.
 
@@ -75,20 +86,16 @@ def orc_labels(
     [0, 1, None]
     """
     check_choice("missing", missing, ("raise", "mask"))
-    if isinstance(raters, list | tuple) and any(one is None for one in raters):
-        masks = [None if one is None else np.ma.asanyarray(one) for one in raters]
-    else:
-        stack = np.ma.asanyarray(raters)
-        if not -stack.ndim <= rater_axis < stack.ndim or stack.ndim < 2:
-            msg = f"raters must be a stack of masks with an axis of raters (rater_axis); got shape {stack.shape}."
-            raise ValueError(msg)
-        masks = list(np.ma.asanyarray(np.moveaxis(stack, rater_axis, 0)))
-    shape = next((mask.shape for mask in masks if mask is not None), None)
-    if shape is None:
-        msg = "There is no rater to count: raters are all missing (None), or the stack is empty."
-        raise ValueError(msg)
-    votes, answers = _counted(masks, shape)
-    complete = answers == len(masks)
+    voxels, shape = check_masks(raters, rater_axis=rater_axis, arguments=("rater_axis",))
+    votes, answers = (np.zeros(shape, dtype=np.int64, order=voxels.order) for _ in range(2))
+    flat_votes, flat_answers = votes.ravel(order="K"), answers.ravel(order="K")  # views of the same memory
+    start = 0
+    for chunk in voxels.chunks():
+        here = slice(start, start + chunk.probs.size)
+        present, marked = bit_masks(voxels, chunk)
+        flat_votes[here], flat_answers[here] = np.bitwise_count(marked), np.bitwise_count(present)
+        start = here.stop
+    complete = answers == voxels.n_raters
     if missing == "mask":
         return np.ma.MaskedArray(votes, ~complete)
     if not complete.all():
@@ -98,31 +105,6 @@ def orc_labels(
         )
         raise ValueError(msg)
     return votes
-
-
-def _counted(masks: list[Any], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Votes and answers at each voxel, of masks or None."""
-    if len(masks) > MAX_RATERS:
-        msg = f"At most {MAX_RATERS} raters are supported; got {len(masks)}. Is rater_axis right?"
-        raise ValueError(msg)
-    flat = (int(np.prod(shape)),)
-    voxels = check_voxels(
-        np.zeros(flat, np.float32), [None if m is None else m.reshape(flat) for m in masks], soft=False
-    )
-    votes, answers = np.zeros((2, *flat), dtype=np.int64)
-    start = 0
-    for chunk in voxels.chunks():
-        here = slice(start, start + chunk.probs.size)
-        for mask, known in zip(chunk.masks, chunk.present, strict=True):
-            if not mask.size:
-                continue
-            if mask.max() > 1:
-                voxels.refuse_labels(next(r for r, m in enumerate(chunk.masks) if m is mask))
-            answered = known if known.size else np.uint8(1)
-            votes[here] += mask * answered
-            answers[here] += answered
-        start = here.stop
-    return votes.reshape(shape), answers.reshape(shape)
 
 
 def majority_threshold(n_raters: int, tie: Tie = "foreground") -> int:
@@ -232,7 +214,7 @@ def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
     Raises
     ------
     ValueError
-        If ``n_raters`` is not positive.
+        If ``n_raters`` is not a whole number of at least 1, or a probability lies outside [0, 1].
 
     Examples
     --------
@@ -241,10 +223,10 @@ def binomial_count_probs(probs: ArrayLike, n_raters: int) -> FloatArray:
     """
     from scipy.special import comb
 
-    if n_raters < 1:
-        msg = f"n_raters must be at least 1; got {n_raters}."
-        raise ValueError(msg)
+    n_raters = check_count("n_raters", n_raters)
     p = check_probs(probs).astype(np.float64)[..., None]
+    if not np.all((p >= 0) & (p <= 1) | np.isnan(p)):
+        refuse_probs(p, int(np.count_nonzero(~((p >= 0) & (p <= 1)))), None)
     k = np.arange(n_raters + 1)
     density: FloatArray = comb(n_raters, k) * p**k * (1 - p) ** (n_raters - k)
     return density
@@ -320,7 +302,7 @@ def _masks_of_votes(raters: Any, shape: tuple[int, ...], n_raters: int, rater_ax
     """``raters`` as they are, or masks with these numbers of votes where they are one number a voxel."""
     if rater_axis is not None or isinstance(raters, Mapping):
         return raters
-    if isinstance(raters, list | tuple) and any(r is None or np.ndim(r) for r in raters) and np.ndim(raters[0]):
+    if isinstance(raters, list | tuple) and any(one is None or np.shape(one) == shape for one in raters):
         return raters
     votes = np.ma.asanyarray(as_array(raters))
     if votes.shape != shape:
@@ -382,7 +364,7 @@ def predicted_counts(responses: Responses) -> Iterator[Rows]:
 def count_level_responses(responses: Responses, votes: int, *, n_raters: int | None = None) -> Responses:
     """Whether at least so many raters mark a voxel, as the answer of one rater at the predicted probability of it.
 
-    With these rows every binary metric and diagram shows one level of the counts, such as ``ece_metric()`` or
+    With these rows every binary metric and diagram shows one level of the counts, such as ``multirater_ece`` or
     ``mrcalib.plots.ReliabilityDisplay``. Voxels at which not all raters answered do not tell, and are left out.
 
     Parameters

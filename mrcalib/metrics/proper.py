@@ -57,8 +57,8 @@ class BrierScore(Metric):
 
     Notes
     -----
-    Of a tally it is off by at most 2 * 2**-7 of the mean of ``min(p, 1 - p)``: a voxel moves within its bin of the standard
-    grid, whose relative width is 2**-7, and the score's slope is at most 2.
+    Of a tally on the standard grid it is off by at most 0.4 % of the mean of ``min(p, 1 - p)`` (1.6 % where raters are
+    missing): each voxel counts at the mean probability of its bin, whose width is at most 2**-7 of ``min(p, 1 - p)``.
 
     References
     ----------
@@ -114,8 +114,8 @@ class LogLoss(Metric):
 
     Notes
     -----
-    Of a tally it is off by at most 0.008 nats: a voxel moves within its bin of the standard grid, whose width relative to
-    ``min(p, 1 - p)`` is 2**-7.
+    Of a tally on the standard grid it is off by at most 0.004 nats (0.016 where raters are missing): each voxel counts at the
+    mean probability of its bin, whose width is at most 2**-7 of ``min(p, 1 - p)``.
 
     References
     ----------

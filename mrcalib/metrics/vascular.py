@@ -6,31 +6,32 @@ Unlike the other metrics it is spatial, so it is computed from volumes and not f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib._kernels.contact import largest_contact
-from mrcalib.exceptions import GeometryError
-from mrcalib.inputs import as_array, check_spacing, check_voxels
-from mrcalib.metrics._vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
+from mrcalib.inputs import as_array, check_voxels
 from mrcalib.metrics.overlap import THRESHOLDS
+from mrcalib.metrics.vessel_slices import (
+    ContactRule,
+    MaskOf,
+    check_vessel_labels,
+    check_vessels,
+    degrees_of_contact,
+    planes_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["PlaneContact", "VascularInvasion", "vascular_contact", "vascular_invasion"]
 
-_ANATOMY = ("sagittal", "coronal", "axial")  # planes whose normals point along x, y and z of RAS+
 _MIN_AREA = 7.0  # mm²
 _MAX_ELONGATION = 2.0  # a vessel within 60 degrees of the slices' normal
-
-MaskOf = Callable[[tuple[slice, ...]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +110,7 @@ class VascularInvasion:
             for vessel, planes in self.per_plane.items()
             for plane, raters, predicted in [
                 ("any", self.degrees_raters[vessel], self.degrees_prediction[vessel]),
-                *((plane, told.degrees_raters, told.degrees_prediction) for plane, told in planes.items()),
+                *((plane, found.degrees_raters, found.degrees_prediction) for plane, found in planes.items()),
             ]
             for source, names, values in [
                 ("rater", range(len(raters)), raters),
@@ -212,9 +213,9 @@ def vascular_contact(
     if masks[0].shape != masks[1].shape:
         msg = f"tumour and vessel must have one shape; got {masks[0].shape} and {masks[1].shape}."
         raise ValueError(msg)
-    planes = _planes(masks[0].shape, spacing, affine)
-    rule = _rule(contact_mm, min_area_mm2, max_elongation)
-    degrees = _degrees([partial(_marked, masks[0])], masks[1], {"vessel": 1}, planes, rule)
+    planes = planes_of(masks[0].shape, spacing, affine)
+    rule = ContactRule(contact_mm, min_area_mm2, max_elongation)
+    degrees = degrees_of_contact([partial(_marked, masks[0])], masks[1], {"vessel": 1}, planes, rule)
     return {plane.name: float(degrees[k, 0, 0]) for k, plane in enumerate(planes)}
 
 
@@ -292,8 +293,8 @@ def vascular_invasion(
     """
     voxels = check_voxels(probs, raters, rater_axis=rater_axis, soft=False, arguments=("rater_axis",))
     shape = as_array(probs).shape
-    planes = _planes(shape, spacing, affine)
-    rule = _rule(contact_mm, min_area_mm2, max_elongation)
+    planes = planes_of(shape, spacing, affine)
+    rule = ContactRule(contact_mm, min_area_mm2, max_elongation)
     p = voxels.probs.reshape(shape, order=voxels.order)
     masks = voxels.whole_masks(shape)
     if not (p.min() >= 0 and p.max() <= 1):
@@ -308,7 +309,7 @@ def vascular_invasion(
     present = [r for r, mask in enumerate(masks) if mask is not None]
     sources: list[MaskOf] = [partial(_marked, mask) for mask in masks if mask is not None]
     sources += [partial(_above, p, np.float64(level)) for level in levels]
-    degrees = _degrees(sources, labels, wanted, planes, rule)
+    degrees = degrees_of_contact(sources, labels, wanted, planes, rule)
 
     def split(values: NDArray[np.float64]) -> PlaneContact:
         by_rater = np.full(len(masks), np.nan)
@@ -319,91 +320,13 @@ def vascular_invasion(
     largest = [split(values) for values in _largest(degrees)]
     return VascularInvasion(
         thresholds=levels,
-        degrees_raters={name: told.degrees_raters for name, told in zip(wanted, largest, strict=True)},
-        degrees_prediction={name: told.degrees_prediction for name, told in zip(wanted, largest, strict=True)},
-        wasserstein={name: told.wasserstein for name, told in zip(wanted, largest, strict=True)},
+        degrees_raters={name: found.degrees_raters for name, found in zip(wanted, largest, strict=True)},
+        degrees_prediction={name: found.degrees_prediction for name, found in zip(wanted, largest, strict=True)},
+        wasserstein={name: found.wasserstein for name, found in zip(wanted, largest, strict=True)},
         per_plane={
             name: {plane.name: split(degrees[k, v]) for k, plane in enumerate(planes)} for v, name in enumerate(wanted)
         },
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Plane:
-    """Slices stacked along ``axis``; ``edges`` are a pixel's height and width in mm, along the other axes in order."""
-
-    name: str
-    axis: int
-    edges: tuple[float, float]
-
-    def stack(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The array with its slices first."""
-        volume = array if array.ndim == 3 else array[..., None]
-        return np.ascontiguousarray(np.moveaxis(volume, self.axis, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What counts as contact, and as a cross-section."""
-
-    contact_mm: float
-    min_area_mm2: float
-    max_elongation: float
-
-
-def _planes(shape: tuple[int, ...], spacing: Sequence[float] | None, affine: ArrayLike | None) -> list[_Plane]:
-    n = len(shape)
-    if n not in (2, 3):
-        msg = f"Contact needs volumes (X, Y, Z) or images (X, Y); got an array of shape {shape}."
-        raise ValueError(msg)
-    if math.prod(shape) == 0:
-        msg = f"There is no voxel to look at: the shape is {shape}."
-        raise ValueError(msg)
-    axes = None if affine is None else _axes_of(affine)
-    lengths = (1.0,) * n if axes is None else tuple(np.linalg.norm(axes[:, :n], axis=0).tolist())
-    if spacing is not None:
-        edges = check_spacing(spacing, n)
-        if axes is not None and not np.allclose(edges, lengths, rtol=1e-3):
-            msg = f"spacing {edges} contradicts the affine, whose edges are {lengths}. Pass one of them."
-            raise ValueError(msg)
-        lengths = edges if axes is None else lengths
-    if n == 2:
-        return [_Plane("slice", 2, (lengths[0], lengths[1]))]
-    names = [f"axis {k}" for k in range(3)] if axes is None else _anatomical_names(axes / lengths)
-    others = [(1, 2), (0, 2), (0, 1)]
-    return [_Plane(names[k], k, (lengths[a], lengths[b])) for k, (a, b) in enumerate(others)]
-
-
-def _axes_of(affine: ArrayLike) -> NDArray[np.float64]:
-    """The affine's columns: where a step along each array axis leads, in mm."""
-    matrix = np.asarray(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix[:3, :3]) == 0:
-        msg = f"affine must be an invertible 4 x 4 matrix of finite numbers; got {matrix.tolist()}."
-        raise ValueError(msg)
-    axes: NDArray[np.float64] = matrix[:3, :3]
-    unit = axes / np.linalg.norm(axes, axis=0)
-    if np.abs(unit.T @ unit - np.eye(3)).max() > 0.01:
-        msg = "Distances in a slice need axes at right angles; the affine is sheared. Resample the images first."
-        raise GeometryError(msg)
-    return axes
-
-
-def _anatomical_names(unit: NDArray[np.float64]) -> list[str]:
-    """Name each array axis after the anatomical plane whose normal it is nearest to, each name once."""
-    closeness = np.abs(unit)
-    order = max(permutations(range(3)), key=lambda world: sum(closeness[w, k] for k, w in enumerate(world)))
-    return [_ANATOMY[w] for w in order]
-
-
-def _rule(contact_mm: float, min_area_mm2: float, max_elongation: float) -> _Rule:
-    for name, value in (("contact_mm", contact_mm), ("min_area_mm2", min_area_mm2)):
-        if not 0 <= value < math.inf:
-            msg = f"{name} must be a finite number, not negative; got {value!r}."
-            raise ValueError(msg)
-    if not max_elongation >= 1:
-        msg = f"max_elongation is a cross-section's length over its width, at least 1 (inf for any); got {max_elongation!r}."
-        raise ValueError(msg)
-    return _Rule(contact_mm, min_area_mm2, max_elongation)
 
 
 def _levels(thresholds: str | Sequence[float]) -> tuple[float, ...]:
@@ -425,48 +348,6 @@ def _marked(mask: NDArray[Any], box: tuple[slice, ...]) -> NDArray[np.bool_]:
 
 def _above(probs: NDArray[Any], level: np.float64, box: tuple[slice, ...]) -> NDArray[np.bool_]:
     return np.asarray(probs[box] > level)  # compared in float64, whatever the probabilities are
-
-
-def _degrees(
-    sources: Sequence[MaskOf],
-    labels: NDArray[Any],
-    wanted: Mapping[str, int],
-    planes: Sequence[_Plane],
-    rule: _Rule,
-) -> NDArray[np.float64]:
-    """Degrees of (plane, vessel, mask), NaN where no cross-section counts."""
-    degrees = np.full((len(planes), len(wanted), len(sources)), np.nan)
-    offsets = [_offsets(plane.edges, rule.contact_mm) for plane in planes]
-    margin = int(max((np.abs(found).max() for found, _ in offsets), default=1))
-    crop = crop_vessels(labels, wanted, (margin,) * labels.ndim)
-    if crop is None:
-        return degrees
-    rows = {name: c for c, names in enumerate(crop.names, start=1) for name in names}
-    order = [rows[name] for name in wanted]
-    for first in range(0, len(sources), BITS):
-        some = slice(first, first + BITS)
-        bits = crop.pack(sources[some])
-        for k, plane in enumerate(planes):
-            share = np.full((len(crop.names) + 1, len(sources[some])), -1.0)
-            smallest = math.ceil(rule.min_area_mm2 / math.prod(plane.edges) * (1 - 1e-9))
-            slices, code = (plane.stack(volume) for volume in (bits, crop.code))
-            longest = rule.max_elongation * (1 + 1e-9)
-            largest_contact(slices, code, np.array(plane.edges), smallest, longest, *offsets[k], share)
-            degrees[k, :, some] = np.where(share < 0, np.nan, 360 * share)[order]
-    return degrees
-
-
-def _offsets(edges: tuple[float, float], contact_mm: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels within reach of the faces of pixel (0, 0) down, up, right and left, and where each face's begin."""
-    limit = contact_mm * (1 + 1e-9)
-    reach = [math.ceil(contact_mm / edge) + 1 for edge in edges]
-    pixels = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 2)
-    found = []
-    for direction in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        away = np.maximum(np.abs(pixels - 0.5 * np.array(direction)) - 0.5, 0) * edges
-        found.append(pixels[np.hypot(*away.T) <= limit])
-    starts = np.cumsum([0, *map(len, found)])
-    return np.concatenate(found).astype(np.int64), starts.astype(np.int64)
 
 
 def _largest(degrees: NDArray[np.float64]) -> NDArray[np.float64]:

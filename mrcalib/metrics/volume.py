@@ -49,6 +49,9 @@ def gaussian_crps(value: ArrayLike, mean: ArrayLike, std: ArrayLike) -> FloatArr
     from scipy.special import ndtr
 
     value, mean, std = (np.asarray(a, dtype=np.float64) for a in (value, mean, std))
+    if (std < 0).any():
+        msg = f"std must not be negative; got {std.min():g}."
+        raise ValueError(msg)
     gap = value - mean
     z = np.where(std == 0, 0.0, ratio(gap, std))
     density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)

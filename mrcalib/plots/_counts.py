@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mrcalib.inputs import check_groups
+from mrcalib.inputs import case_items, check_groups
 from mrcalib.metrics import count_responses
 from mrcalib.plots._curves import split_rows
 from mrcalib.plots._display import Display
@@ -40,16 +40,36 @@ class CountDisplay(Display):
         Parameters
         ----------
         count_probs, raters, class_axis, roi, rater_axis
-            As in ``mrcalib.metrics.count_responses``.
+            As in ``mrcalib.metrics.count_responses``; or lists of them, with an entry a case.
         groups : array_like, shape S, optional
-            Patient of each voxel. Intervals need it: voxels of an image are not independent.
+            Patient of each voxel, or of each case of a list. Intervals need it: voxels of an image are not independent.
         **options
             As in ``from_responses``.
         """
+        several = case_items(count_probs)
+        if several is not None:
+            cases = _cases_of_list(several, raters, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
+            names = None if groups is None else [str(name) for name in check_groups(groups)]
+            listed: Self = cls.from_responses(cases, groups=names, **options)
+            return listed
         names = None if groups is None else [str(name) for name in np.unique(check_groups(groups))]
         cases = _cases_of(count_probs, raters, groups, class_axis=class_axis, roi=roi, rater_axis=rater_axis)
         made: Self = cls.from_responses(cases, groups=names, **options)
         return made
+
+
+def _cases_of_list(count_probs: Sequence[Any], raters: Any, *, roi: Any, **options: Any) -> list[Responses]:
+    """The rows of each case of a list."""
+    n = len(count_probs)
+    masks, regions = list(raters), [None] * n if roi is None else list(roi)
+    for name, values in (("raters", masks), ("roi", regions)):
+        if len(values) != n:
+            msg = f"count_probs is a list of {n} cases, so {name} must have one entry for each of them; got {len(values)}."
+            raise ValueError(msg)
+    return [
+        count_responses(probs, answers, roi=region, **options)
+        for probs, answers, region in zip(count_probs, masks, regions, strict=True)
+    ]
 
 
 def _cases_of(count_probs: ArrayLike, raters: Any, groups: ArrayLike | None, **options: Any) -> list[Responses]:

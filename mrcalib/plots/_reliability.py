@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.inputs import check_choice, check_n_bins, voxel_responses
+from mrcalib.inputs import case_items, check_choice, check_groups, check_n_bins, voxel_responses
 from mrcalib.metrics import ReliabilityCurve, expected_calibration_error
+from mrcalib.metrics.base import rows_by_case
 from mrcalib.metrics.bins import TINY, bin_edges
 from mrcalib.metrics.calibration import CalibrationError
 from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes
@@ -146,16 +147,17 @@ class ReliabilityDisplay(Display):
 
         Parameters
         ----------
-        probs : array_like of float, shape S, or mapping of str to such
+        probs : array_like of float, shape S, list of cases, or mapping of str to such
             Several maps by name, such as before and after calibration.
-        raters : array_like or sequence
-            Masks, as in ``mrcalib.metrics.expected_calibration_error``.
+        raters : array_like, sequence or mapping
+            Masks, as in ``mrcalib.metrics.expected_calibration_error``; of a list of cases those of each.
         n_bins : int, default=50
             Bins between exact 0 and exact 1, which have bins of their own.
         strategy : {"uniform", "logit"}, default="uniform"
             Bins of equal width in the probability, or in its logit.
         groups : array_like, shape S, optional
-            Case or patient of each voxel. Intervals need it: voxels of a case are not independent.
+            Case or patient of each voxel. Intervals need it: voxels of a case are not independent. Of a list of cases the
+            patient of each; the cases themselves by default.
         roi, rater_axis
             As in ``mrcalib.metrics.expected_calibration_error``.
         n_resamples : int, default=1000
@@ -172,11 +174,17 @@ class ReliabilityDisplay(Display):
         maps = dict(probs) if isinstance(probs, Mapping) else {"segmenter": probs}
         cases: dict[str, list[Responses]] = {}
         names: NDArray[Any] | None = None
+        raters = list(raters) if isinstance(raters, Iterator) else raters
         for name, p in maps.items():
+            several = case_items(p)
+            if several is not None:
+                cases[name] = rows_by_case(several, raters, roi=roi, rater_axis=rater_axis)
+                names = None if groups is None else check_groups(groups)
+                continue
             if groups is None:
                 cases[name] = [voxel_responses(p, raters, roi=roi, rater_axis=rater_axis)]
                 continue
-            names, code = np.unique(np.asarray(groups), return_inverse=True)
+            names, code = np.unique(check_groups(groups), return_inverse=True)
             # As a weight, the group of a voxel takes part in whatever selection the voxels undergo.
             weight = (code + 1.0).reshape(np.shape(groups))
             rows = voxel_responses(p, raters, roi=roi, rater_axis=rater_axis, sample_weight=weight)

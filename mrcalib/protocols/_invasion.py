@@ -11,16 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from mrcalib._kernels.contact import count_edge_contacts
 from mrcalib.metrics import PlaneContact, vascular_invasion
-from mrcalib.metrics._vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
 from mrcalib.metrics.overlap import THRESHOLDS
+from mrcalib.metrics.vessel_slices import BITS, check_vessel_labels, check_vessels, crop_vessels
 
 __all__ = [
     "OFFICIAL_VESSELS",
     "PLANES",
     "contact_notes",
+    "corrected_invasion",
     "official_invasion",
     "official_wasserstein",
-    "sound_invasion",
 ]
 
 OFFICIAL_VESSELS = {"PORTA": 1, "SMV": 2, "AORTA": 3, "CELIAC TRUNK": 4, "SMA": 5}
@@ -124,11 +124,11 @@ def official_invasion(
             plane: _plane_detail(degrees[a, v, : len(readers)], degrees[a, v, len(readers) :], absent=name in absent)
             for a, plane in enumerate(PLANES)
         }
-        scores[name] = float(np.mean([told["wasserstein"] for told in detail[name].values()]))
+        scores[name] = float(np.mean([contact["wasserstein"] for contact in detail[name].values()]))
     return {"vi": scores, "vi_detail": detail}
 
 
-def sound_invasion(
+def corrected_invasion(
     probs: NDArray[Any],
     masks: Sequence[NDArray[Any] | None],
     vessels: ArrayLike,
@@ -152,7 +152,8 @@ def sound_invasion(
     unknown = edges is None and affine is None
     detail = {
         name: {
-            _SHORT.get(plane, plane): _sound_detail(told, left_out, unknown=unknown) for plane, told in planes.items()
+            _SHORT.get(plane, plane): _corrected_detail(contact, left_out, unknown=unknown)
+            for plane, contact in planes.items()
         }
         for name, planes in found.per_plane.items()
         for left_out in [_TOO_SMALL if np.isnan(found.wasserstein[name]) else _ALONG]
@@ -167,19 +168,21 @@ def contact_notes(detail: Mapping[str, Mapping[str, Mapping[str, Any]]] | None) 
     """
     about: dict[str, dict[str, None]] = {}
     for name, planes in (detail or {}).items():
-        for told in planes.values():
-            if told["note"] not in (None, _ALONG):
-                about.setdefault(told["note"], {})[name] = None
+        for contact in planes.values():
+            if contact["note"] not in (None, _ALONG):
+                about.setdefault(contact["note"], {})[name] = None
     return [f"vi of {', '.join(names)}: {note}" for note, names in about.items()]
 
 
-def _sound_detail(told: PlaneContact, left_out: str, *, unknown: bool) -> dict[str, Any]:
-    raters = told.degrees_raters[~np.isnan(told.degrees_raters)]
-    absent = np.isnan(told.degrees_prediction).any()
-    moments = [np.nan] * 4 if absent else [f(a) for a in (raters, told.degrees_prediction) for f in (np.mean, np.std)]
+def _corrected_detail(contact: PlaneContact, left_out: str, *, unknown: bool) -> dict[str, Any]:
+    raters = contact.degrees_raters[~np.isnan(contact.degrees_raters)]
+    absent = np.isnan(contact.degrees_prediction).any()
+    moments = (
+        [np.nan] * 4 if absent else [f(a) for a in (raters, contact.degrees_prediction) for f in (np.mean, np.std)]
+    )
     note = left_out if absent else _CUBES if unknown else None
     numbers = dict(zip(_KEYS, (float(m) for m in moments), strict=True))
-    return {**numbers, "wasserstein": told.wasserstein, "note": note}
+    return {**numbers, "wasserstein": contact.wasserstein, "note": note}
 
 
 def _degrees(

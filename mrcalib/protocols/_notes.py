@@ -50,11 +50,13 @@ def invasion_notes(vi: Mapping[str, float] | None, detail: Mapping[str, Any] | N
     return notes
 
 
-def _largest(told: Any) -> float:
+def _largest(values: Any) -> float:
     """The largest number in nested mappings and lists; 0 where there is none."""
-    if isinstance(told, Mapping):
-        return max((_largest(item) for item in told.values()), default=0.0)
-    numbers = np.asarray(told, dtype=np.float64).ravel() if isinstance(told, float | int | list | np.ndarray) else ()
+    if isinstance(values, Mapping):
+        return max((_largest(item) for item in values.values()), default=0.0)
+    numbers = (
+        np.asarray(values, dtype=np.float64).ravel() if isinstance(values, float | int | list | np.ndarray) else ()
+    )
     return float(np.nanmax(numbers, initial=0.0)) if len(numbers) else 0.0
 
 

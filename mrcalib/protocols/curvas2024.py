@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from mrcalib.inputs import as_array, check_spacing
 from mrcalib.metrics import gaussian_crps
 from mrcalib.protocols._classes import check_class_probs, check_labels, label_map
 from mrcalib.protocols._notes import rater_notes, volume_notes
-from mrcalib.protocols._row_dice import row_dice
-from mrcalib.protocols._top_label import official_confidence_error, sound_confidence_error
-from mrcalib.protocols._truncated_crps import truncated_crps
+from mrcalib.protocols._official import corrected_confidence_error, official_confidence_error, row_dice, truncated_crps
+from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Measure, Protocol, register_protocol
 
 __all__ = ["ORGANS", "curvas_2024"]
 
@@ -118,13 +117,13 @@ def curvas_2024(
     maps = check_labels(raters, shape, tuple(ORGANS.values()))
     there = [one for one in maps if one is not None]
     box = _box(image, shape)
-    likeliest, confidence = _official_top(p[-len(ORGANS) :, *box]) if strict else _sound_top(p[:, *box])
-    error = official_confidence_error if strict else sound_confidence_error
+    likeliest, confidence = _official_top(p[-len(ORGANS) :, *box]) if strict else _corrected_top(p[:, *box])
+    error = official_confidence_error if strict else corrected_confidence_error
     errors = [math.nan if one is None else error(confidence.ravel(), (likeliest == one[box]).ravel()) for one in maps]
     if prediction is not None:
         submitted = label_map(prediction, shape, tuple(ORGANS.values()), "prediction")
     else:
-        submitted = _sound_top(p)[0]
+        submitted = _corrected_top(p)[0]
     unit = 1.0 if spacing is None else math.prod(check_spacing(np.atleast_1d(spacing)))
     scores: dict[str, Any] = {
         "dice": {},
@@ -140,9 +139,9 @@ def curvas_2024(
         no_one = np.logical_and.reduce([one != label for one in there])
         scores["dice"][name] = _dice(submitted == label, everyone, no_one, strict=strict)
         scores["confidence"][name] = _confidence(organ, everyone, no_one)
-        crps, told = _crps(organ, there, label, unit, strict=strict, name=name)
+        crps, more = _crps(organ, there, label, unit, strict=strict, name=name)
         scores["crps"][name] = crps
-        notes += [*_organ_notes(name, everyone, no_one, scores["dice"][name]), *told]
+        notes += [*_organ_notes(name, everyone, no_one, scores["dice"][name]), *more]
     return scores | {"notes": notes}
 
 
@@ -156,7 +155,7 @@ def _official_top(organs: NDArray[Any]) -> tuple[Labels, NDArray[np.float32]]:
     return classes.argmax(axis=0).astype(np.uint8), classes.max(axis=0)
 
 
-def _sound_top(p: NDArray[Any]) -> tuple[Labels, NDArray[np.float64]]:
+def _corrected_top(p: NDArray[Any]) -> tuple[Labels, NDArray[np.float64]]:
     """The most probable class of each voxel, the first of equal ones, and its share of the probabilities' sum."""
     organs, total = p[-len(ORGANS) :], p.sum(axis=0, dtype=np.float64)
     best = np.maximum(1 - total, 0.0) if p.shape[0] == len(ORGANS) else p[0].astype(np.float64)
@@ -256,3 +255,51 @@ def _organ_notes(name: str, everyone: NDArray[np.bool_], no_one: NDArray[np.bool
     if math.isnan(dice):
         notes.append(f"dice of {name} is not defined: there is nothing to overlap where all raters agree.")
     return notes
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    per_organ = ("dice", "confidence", "crps")
+    return {f"{name}_{organ}": float(scores[name][organ]) for name in per_organ for organ in ORGANS} | {
+        "ece": scores["ece"]
+    }
+
+
+def _why_class_ece(strict: float, corrected: float) -> str:  # noqa: ARG001
+    return (
+        "the program takes probabilities for logits where they sum to more than 1, its float32 sums round, and certain "
+        "voxels have a bin of their own"
+    )
+
+
+def _why_row_dice(strict: float, corrected: float) -> str:
+    if math.isnan(strict) or math.isnan(corrected):
+        return "there is nothing to overlap where all raters agree, or not in the rows that the program looks at"
+    return "the program averages Dice over single rows of voxels and leaves out those without reference"
+
+
+def _why_confidence(strict: float, corrected: float) -> str:  # noqa: ARG001
+    return "one of them is not defined"
+
+
+PROTOCOL = register_protocol(
+    Protocol(
+        name="curvas-2024",
+        title="CURVAS 2024",
+        measures=(
+            *(Measure(f"dice_{organ}", f"Dice {organ}", "higher") for organ in ORGANS),
+            *(Measure(f"confidence_{organ}", f"confidence {organ}", "higher") for organ in ORGANS),
+            Measure("ece", "ECE", "lower"),
+            *(Measure(f"crps_{organ}", f"CRPS {organ}", "lower", "mm³") for organ in ORGANS),
+        ),
+        needs_vessels=False,
+        needs_classes=True,
+        scorer=curvas_2024,
+        flatten=_numbers,
+        rules={
+            "dice": Disagreement(0.001, 0.0, _why_row_dice),
+            "confidence": Disagreement(0.001, 0.0, _why_confidence),
+            "ece": Disagreement(1e-4, 0.02, _why_class_ece),
+            "crps": CRPS_DISAGREEMENT,
+        },
+    )
+)

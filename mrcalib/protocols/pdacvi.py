@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, check_probs, check_spacing, check_voxels, voxel_responses
 from mrcalib.metrics import expected_calibration_error, gaussian_crps, mean_rater_ece, multirater_ece, threshold_dice
-from mrcalib.protocols._box import Box, annotation_box, wraps
-from mrcalib.protocols._invasion import contact_notes, official_invasion, sound_invasion
+from mrcalib.protocols._invasion import contact_notes, corrected_invasion, official_invasion
 from mrcalib.protocols._notes import invasion_notes, rater_notes, volume_notes
-from mrcalib.protocols._top_label import official_top_label_ece
-from mrcalib.protocols._truncated_crps import truncated_crps
+from mrcalib.protocols._official import Box, annotation_box, official_top_label_ece, truncated_crps, wraps
+from mrcalib.protocols._protocol import CRPS_DISAGREEMENT, Disagreement, Measure, Protocol, register_protocol
 from mrcalib.responses import Responses
 from mrcalib.tallies import tally_voxels
 
@@ -47,10 +46,10 @@ def curvas_pdacvi(
     vessels : array_like of int, shape S, optional
         Labels of vessels, 0 for none; S has three axes then.
     spacing : float or sequence of float, optional
-        Volume of a voxel in mm³, or its edges in mm; the CRPS is then in mm³, else in voxels. The sound contact with
+        Volume of a voxel in mm³, or its edges in mm; the CRPS is then in mm³, else in voxels. The corrected contact with
         vessels asks for edges, or ``affine``; without either, voxels are taken for cubes, and ``notes`` say so.
     affine : array_like of shape (4, 4), optional
-        From indices to RAS+ mm: names the planes of the sound contact with vessels. The program does not look at it.
+        From indices to RAS+ mm: names the planes of the corrected contact with vessels. The program does not look at it.
     vessel_labels : mapping of str to int, optional
         Label of each vessel to score, under any names. By default those of the challenge: PORTA 1, SMV 2, AORTA 3, CELIAC
         TRUNK 4 and SMA 5.
@@ -80,10 +79,10 @@ def curvas_pdacvi(
     Raises
     ------
     ValueError
-        If a rater annotated part of the voxels only, there is no voxel, arrays do not fit, or the sound contact with
+        If a rater annotated part of the voxels only, there is no voxel, arrays do not fit, or the corrected contact with
         vessels is asked for with a spacing that is a volume.
     GeometryError
-        If the axes of ``affine`` are not at right angles, for the sound contact with vessels.
+        If the axes of ``affine`` are not at right angles, for the corrected contact with vessels.
 
     Notes
     -----
@@ -113,7 +112,7 @@ def curvas_pdacvi(
       degrees may exceed 360; it sees tumour with one pixel in between on two of four sides only, takes the largest slice
       however small, compares normal distributions on a grid that ends at 360, answers a fixed value where that has no weight (0
       where neither has, however far apart they are), and is a mean over planes. A vessel that is not in the labels scores
-      0, a perfect score; so does one that no tumour comes near. Every quirk is told in
+      0, a perfect score; so does one that no tumour comes near. Every quirk is described in
       ``mrcalib.protocols._invasion.official_invasion``. [`mrcalib.metrics.vascular_invasion`: shares of the circumference
       in mm, the largest of the anatomical planes that cut across the vessel, and the exact distance of the two samples;
       NaN for a vessel that is not in the labels, or that no slice cuts across, large and whole enough to measure]
@@ -152,7 +151,7 @@ def curvas_pdacvi(
     if vessels is not None and strict:
         invasion = official_invasion(p, masks, vessels, vessel_labels)
     elif vessels is not None:
-        invasion = sound_invasion(p, masks, vessels, vessel_labels, spacing=spacing, affine=affine)
+        invasion = corrected_invasion(p, masks, vessels, vessel_labels, spacing=spacing, affine=affine)
     shared = {**invasion, "box": box, "box_wraps": wraps(box)}
     notes = rater_notes(masks, _N_RATERS) + (volume_notes("crps", predicted, mean, std) if strict else [])
     notes += invasion_notes(invasion["vi"], invasion["vi_detail"]) + contact_notes(invasion["vi_detail"])
@@ -198,10 +197,10 @@ def _nothing_overlaps(responses: Responses) -> bool:
     return not threshold_dice.sums(responses)[1:].any()
 
 
-def _overlap_notes(responses: Responses, told: str) -> list[str]:
+def _overlap_notes(responses: Responses, what: str) -> list[str]:
     if not _nothing_overlaps(responses):
         return []
-    return [f"Neither the prediction nor the raters' mean exceeds any threshold: tdsc is {told}."]
+    return [f"Neither the prediction nor the raters' mean exceeds any threshold: tdsc is {what}."]
 
 
 def _box_notes(box: Box | None, ece: float) -> list[str]:
@@ -221,3 +220,68 @@ def _rows(probs: NDArray[Any], raters: Any, voxels: Voxels) -> Responses:
         return voxel_responses(probs, raters, soft=False, arguments=())
     names = tuple(str(r) for r in range(voxels.n_raters))
     return tally_voxels(voxels, ProbabilityGrid.standard(), names).responses()
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    flat = {name: float(scores[name]) for name in ("tdsc", "ece", "crps")}
+    if "ece_foreground" in scores:
+        flat["ece_foreground"] = float(scores["ece_foreground"])
+    invasion: Mapping[str, float] = scores["vi"] or {}
+    return flat | {f"vi_{'CELIAC' if name == 'CELIAC TRUNK' else name}": float(v) for name, v in invasion.items()}
+
+
+def _why_tdsc(strict: float, corrected: float) -> str:
+    if math.isnan(corrected) and not math.isnan(strict):
+        return "neither side has a voxel at any threshold, which the program scores as a perfect overlap"
+    return "with a voxel or less on both sides, the 1e-6 in the program's denominator counts"
+
+
+def _why_ece(strict: float, corrected: float) -> str:
+    if math.isnan(strict) and not math.isnan(corrected):
+        return "the program's box holds no voxel, or no rater marked one"
+    return "the program's box wraps around the volume, or its float32 sums and its bin of certain voxels make the difference"
+
+
+def _why_vi(strict: float, corrected: float) -> str:
+    if math.isnan(strict) or math.isnan(corrected):
+        return "one of them is not defined"
+    return (
+        "the program fits normal distributions to degrees of contact that it counts in pixels, up to more than 360, and "
+        "averages over planes"
+    )
+
+
+def _cancelled(corrected: Mapping[str, float]) -> list[str]:
+    """What top-label errors hide: excesses in either half that cancel."""
+    label, foreground = corrected.get("ece", math.nan), corrected.get("ece_foreground", math.nan)
+    if not (foreground > 0.01 and foreground > 3 * label):
+        return []
+    return [
+        f"ECE: {label:.4g} for the more probable label, as the program has it, {foreground:.4g} for the probability of "
+        "foreground; in the former, errors of either half cancel."
+    ]
+
+
+PROTOCOL = register_protocol(
+    Protocol(
+        name="curvas-pdacvi",
+        title="CURVAS-PDACVI 2025",
+        measures=(
+            Measure("tdsc", "TDSC", "higher"),
+            Measure("ece", "ECE", "lower"),
+            Measure("crps", "CRPS", "lower", "mm³"),
+            *(Measure(f"vi_{name}", name, "lower", "°") for name in ("PORTA", "SMV", "AORTA", "CELIAC", "SMA")),
+        ),
+        needs_vessels=True,
+        needs_classes=False,
+        scorer=curvas_pdacvi,
+        flatten=_numbers,
+        rules={
+            "tdsc": Disagreement(0.001, 0.0, _why_tdsc),
+            "ece": Disagreement(1e-4, 0.02, _why_ece),
+            "crps": CRPS_DISAGREEMENT,
+            "vi": Disagreement(5.0, 0.1, _why_vi),
+        },
+        beyond=_cancelled,
+    )
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mrcalib.metrics import threshold_dice
 from mrcalib.metrics.base import FloatArray, require_voxels
 from mrcalib.metrics.overlap import THRESHOLDS
 from mrcalib.protocols._notes import rater_notes
+from mrcalib.protocols._protocol import Disagreement, Measure, Protocol, register_protocol
 from mrcalib.responses import Responses
 
 __all__ = ["qubiq"]
@@ -80,13 +81,13 @@ def qubiq(
     require_voxels(float(responses.count.sum()))
     levels = THRESHOLDS.get(thresholds, thresholds) if isinstance(thresholds, str) else thresholds
     rules = (strict, not strict)
-    told, other = (_dice(responses, thresholds, rule, both_empty, one_empty) for rule in rules)
-    means = dict(zip(rules, (_mean(told), _mean(other)), strict=True))
+    dice, other = (_dice(responses, thresholds, rule, both_empty, one_empty) for rule in rules)
+    means = dict(zip(rules, (_mean(dice), _mean(other)), strict=True))
     return {
         "dice": means[strict],
         "dice_strict": means[True],
         "dice_inclusive": means[False],
-        "per_threshold": told.tolist(),
+        "per_threshold": dice.tolist(),
         "thresholds": [float(t) for t in levels],
         "notes": _notes(responses, thresholds, strict=strict),
     }
@@ -123,7 +124,40 @@ def _notes(responses: Responses, thresholds: str | Sequence[float], *, strict: b
     masks = [(responses.marked >> r) & 1 if r in answered else None for r in range(responses.n_raters)]
     sizes = _sizes(responses, thresholds, strict=strict)
     empty = int((sizes.sum(axis=1) == 0).sum())
-    told = (
+    about_empty = (
         [f"At {empty} of {len(sizes)} thresholds neither side has a voxel; both_empty is their Dice."] if empty else []
     )
-    return rater_notes(masks, len(answered)) + told
+    return rater_notes(masks, len(answered)) + about_empty
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {"qubiq": float(scores["dice"])}
+
+
+def _scored(
+    probs: ArrayLike,
+    raters: Any,
+    *,
+    spacing: float | Sequence[float] | None,  # noqa: ARG001
+    strict: bool,
+) -> dict[str, Any]:
+    return qubiq(probs, raters, strict=strict)
+
+
+def _why(strict: float, corrected: float) -> str:  # noqa: ARG001
+    return "the organisers do not say whether a value equal to a threshold is foreground"
+
+
+PROTOCOL = register_protocol(
+    Protocol(
+        name="qubiq",
+        title="QUBIQ",
+        measures=(Measure("qubiq", "QUBIQ Dice", "higher"),),
+        needs_vessels=False,
+        needs_classes=False,
+        scorer=_scored,
+        flatten=_numbers,
+        rules={"qubiq": Disagreement(0.001, 0.0, _why)},
+        readings=("with > at the thresholds", "with >="),
+    )
+)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.inputs import check_choice
+from mrcalib.inputs import ProbabilityRange, check_choice
 from mrcalib.io import Case, LoadOptions, write_slabs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["Calibrates", "apply_case", "checked"]
 
 SLAB = 1 << 20
 """Voxels of a slab; at least one section of the image."""
-KEPT = 1 << 28
+KEPT = 1 << 29
 """Bytes of probabilities up to which a case that must be read twice is kept in between."""
 
 FloatArray = NDArray[np.floating]
@@ -51,7 +51,7 @@ def apply_case(
     The next slab is read and the last ones are compressed while a slab is calibrated, and only a few slabs are in memory,
     whatever the size of the image, where ``.nii``, ``.nii.gz``, ``.npy`` and ``.npz`` files are read and written. Other
     formats, files of several channels and coarse segmentations are in memory whole. A map that depends on the case
-    (``CaseAdaptiveCalibrator``) takes a pass of its own first; a case of up to 256 MB is kept in between, a larger one is
+    (``CaseAdaptiveCalibrator``) takes a pass of its own first; a case of up to 512 MB is kept in between, a larger one is
     read twice. The values are to the bit those of calibrating the whole image.
 
     Parameters
@@ -115,16 +115,16 @@ def apply_case(
 
 
 def checked(probs: FloatArray, case: str, invalid: str) -> FloatArray:
-    """The probabilities of a whole case; where they are none, NaN or a refusal, as ``apply_case`` does."""
-    check = _Checked(case, invalid)
-    good = check.admit(probs)
+    """The probabilities of a whole case, with NaN or an error for invalid ones as in ``apply_case``."""
+    check = _Check(case, invalid)
+    good = check.valid(probs)
     check.finish()
     assert good is not None
     return good
 
 
-class _Checked:
-    """Probabilities as they come, slab by slab; where they are none, NaN or, at the end, a refusal that counts them.
+class _Check:
+    """Checks probabilities slab by slab: invalid ones become NaN, or are counted and refused at the end.
 
     Parameters
     ----------
@@ -135,41 +135,29 @@ class _Checked:
 
     def __init__(self, case: str, invalid: str) -> None:
         self._case, self._keep = case, invalid == "keep"
-        self._n_voxels = self._n_bad = 0
-        self._low, self._high = np.inf, -np.inf
+        self._found = ProbabilityRange()
 
-    def admit(self, probs: FloatArray) -> FloatArray | None:
-        """The probabilities; None once there was an invalid one, and none may be kept as NaN."""
-        if not probs.size:
-            return probs
-        low, high = probs.min(), probs.max()
-        if not self._keep:
-            self._n_voxels += probs.size
-        if low >= 0 and high <= 1:  # not so for NaN
-            self._low, self._high = min(self._low, float(low)), max(self._high, float(high))
-            return None if self._n_bad else probs
-        good = (probs >= 0) & (probs <= 1)
+    def valid(self, probs: FloatArray) -> FloatArray | None:
+        """The probabilities; None once there was an invalid one that is refused in the end."""
+        all_valid = self._found.add(probs)
         if self._keep:
-            return np.where(good, probs, probs.dtype.type(np.nan))
-        self._n_bad += int(np.count_nonzero(~good))
-        known = probs[~np.isnan(probs)]
-        if known.size:
-            self._low, self._high = min(self._low, float(known.min())), max(self._high, float(known.max()))
-        return None
+            return probs if all_valid else np.where((probs >= 0) & (probs <= 1), probs, probs.dtype.type(np.nan))
+        return None if self._found.n_wrong else probs
 
     def finish(self) -> None:
-        """Refuse what was seen.
+        """Refuse invalid probabilities.
 
         Raises
         ------
         ValueError
             If a probability was NaN or outside [0, 1]; says how many of how many, and their range.
         """
-        if not self._n_bad:
+        found = self._found
+        if self._keep or not found.n_wrong:
             return
-        between = f", from {self._low:g} to {self._high:g}" if self._low <= self._high else ""
+        between = f", from {found.low:g} to {found.high:g}" if found.low <= found.high else ""
         msg = (
-            f"Case {self._case!r}: {self._n_bad:,} of {self._n_voxels:,} voxels are NaN or outside [0, 1]{between}; of an "
+            f"Case {self._case!r}: {found.n_wrong:,} of {found.n_voxels:,} voxels are NaN or outside [0, 1]{between}; of an "
             "ensemble, in a member. If these are logits, read them with values='logits' (LoadOptions); invalid='keep' writes "
             "NaN there."
         )
@@ -177,7 +165,7 @@ class _Checked:
 
 
 class _Reading:
-    """The slabs of a case, with probabilities that are none dealt with, for one pass or two."""
+    """The slabs of a case for one pass or two, with its probabilities checked."""
 
     def __init__(self, case: Case, options: LoadOptions, *, invalid: str, n_jobs: int | None) -> None:
         self._case, self._options, self._invalid = case, options, invalid
@@ -218,9 +206,9 @@ class _Reading:
 
     def _read(self) -> Iterator[Slab]:
         self._was_read = True
-        check = _Checked(self.opened.id, self._invalid)
+        check = _Check(self.opened.id, self._invalid)
         for slab in self.opened.slabs(SLAB, n_jobs=self._n_threads):
-            probs = check.admit(slab.probs[0])
+            probs = check.valid(slab.probs[0])
             if probs is not None:
                 yield replace(slab, probs=probs)
         check.finish()

@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.inputs import check_choice, check_probs, of_case
-from mrcalib.scale._cluster import Scheduler, any_size_of_graph, require_dask, workers
+from mrcalib.scale.cluster import Scheduler, any_size_of_graph, require_dask, workers
 from mrcalib.tallies import Cells, Columns, Tally, tally
 
 __all__ = ["tally_blocks"]
@@ -160,7 +160,7 @@ def _tally_block(image: _Image, block: Slices, computed: Sequence[Any]) -> Count
     """Tally one block on a worker: of each array what was computed, or what is read of it here."""
     rules = image.rules
     where = ", ".join(f"{part.start}:{part.stop}" for part in block)
-    told = f"{'image' if rules.case is None else rules.case}, block [{where}]"
+    name = f"{'image' if rules.case is None else rules.case}, block [{where}]"
     probs, roi, strata, *votes = (
         np.asarray(source[_with_raters(block, slice(None), rules) if place >= FIRST_MASK else block])
         if given is None and source is not None
@@ -178,7 +178,7 @@ def _tally_block(image: _Image, block: Slices, computed: Sequence[Any]) -> Count
         rater_names=rules.names,
         positive=rules.positive,
         invalid=rules.invalid,
-        case=told,
+        case=name,
         n_jobs=1,
     )
     return counted.cells.narrowed(), counted.refused
@@ -317,6 +317,6 @@ def _listed(
         return [raters], fits[0]
     msg = (
         f"raters must be masks of the shape of probs, {shape}, or one array with raters first (R, *shape) or last "
-        f"(*shape, R), told by rater_axis=0 or -1 where both fit; got {found}{of_case(case)}."
+        f"(*shape, R), which rater_axis=0 or -1 says where both fit; got {found}{of_case(case)}."
     )
     raise ValueError(msg)

@@ -12,12 +12,12 @@ from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, check_voxels
 from mrcalib.io import Case, ImageClass, LoadOptions
 from mrcalib.roi import RoiRecall
-from mrcalib.scale._cluster import Scheduler
-from mrcalib.scale._cluster_cases import tally_on_cluster
+from mrcalib.scale.cluster import Scheduler
+from mrcalib.scale.cluster_cases import tally_on_cluster
 from mrcalib.scale.one_case import TalliedCase, tally_files, tally_or_load
 from mrcalib.tallies import Tally
 
-__all__ = ["Progress", "reading_of", "tally_case", "tally_cases", "voxels_of_case", "voxels_of_classes"]
+__all__ = ["Progress", "reading_of", "tally_case", "tally_cases", "voxels_of_case"]
 
 Progress = Callable[[str, str], None]
 """Called with a case's id and what became of it: "tallied", "unchanged" or "failed"."""
@@ -97,28 +97,6 @@ def voxels_of_case(case: Case, *, raters: Sequence[str], options: LoadOptions | 
         case=loaded.id,
         arguments=("roi", "positive", "invalid"),
     )
-
-
-def voxels_of_classes(
-    case: Case, classes: Sequence[ImageClass], *, raters: Sequence[str], options: LoadOptions | None = None
-) -> list[Voxels]:
-    """The voxels of one case for each class against the rest, from one reading of its files, for a second pass.
-
-    Parameters
-    ----------
-    case, raters, options
-        As for ``voxels_of_case``.
-    classes : sequence of ImageClass
-        As for ``tally_cases``.
-    """
-    with case.open(options=options or LoadOptions(), classes=classes) as opened:
-        slab = opened.whole()
-        known = dict(zip(opened.rater_names, slab.raters, strict=True))
-    masks = [known.get(name) for name in raters]
-    return [
-        check_voxels(probs, [None if mask is None else mask[place] for mask in masks], roi=slab.roi, case=case.id)
-        for place, probs in enumerate(slab.probs)
-    ]
 
 
 @overload

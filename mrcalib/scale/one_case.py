@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from mrcalib._files import file_stem
 from mrcalib._kernels.threads import n_processors
+from mrcalib._version import __version__
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import ProbabilityRange, check_voxels
 from mrcalib.io import Case, ImageClass, LoadOptions, OpenCase
-from mrcalib.io.slabs import open_case
 from mrcalib.io.sources import fingerprint, is_path
 from mrcalib.roi import RoiRecall
 from mrcalib.tallies import RunningTally, Tally, tally
@@ -75,17 +75,14 @@ def tally_files(
     """
     grid = grid or ProbabilityGrid.standard()
     in_files = any(map(is_path, (*case.members, *case.masks.values())))
-    with open_case(case, options, classes=classes, crop=in_files, digest=digest) as opened:
+    with OpenCase(case, options, classes=classes, crop=in_files, digest=digest) as opened:
         if not in_files:
             tallies: tuple[Tally, ...] | None = _whole(opened, grid, invalid, n_jobs)
         else:
             tallies = _by_slabs(opened, grid, invalid, n_processors() if n_jobs is None or n_jobs < 0 else n_jobs)
         if tallies is not None:
-            recall = None
-            if opened.roi_recall is not None and opened.rater_recalls is not None:
-                recall = RoiRecall(opened.roi_recall, opened.rater_recalls)
             found = opened.fingerprint(counted_only=True) if digest else None
-            return TalliedCase(tallies, opened.voxel_volume_ml, recall, found)
+            return TalliedCase(tallies, opened.voxel_volume_ml, opened.recall, found)
     _refuse_probs(case, options, classes)
     raise AssertionError  # pragma: no cover - the line above raises
 
@@ -93,7 +90,7 @@ def tally_files(
 def _by_slabs(opened: OpenCase, grid: ProbabilityGrid, invalid: str, n_threads: int) -> tuple[Tally, ...] | None:
     """The tally of each class; None as soon as there is a value that must not be."""
     running = [RunningTally(grid, opened.rater_names, invalid="drop") for _ in range(opened.n_classes)]
-    all_counted = not opened.has_region and invalid == "raise"  # then the tallies tell how raters overlap
+    all_counted = not opened.has_region and invalid == "raise"  # then overlaps of raters follow from the tallies
     for slab in opened.slabs(n_jobs=n_threads, overlaps=not all_counted):
         for place, counts in enumerate(running):
             masks = [None if mask is None else mask[place] for mask in slab.raters]
@@ -195,7 +192,7 @@ def _kept(case: Case, kept: dict[Path, str], inputs: str, options: LoadOptions) 
 
 def _cache_key(options: LoadOptions, grid: ProbabilityGrid, invalid: str) -> str:
     """What counts depend on besides the files."""
-    return "|".join([options.counts_key(), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)])
+    return "|".join([__version__, options.counts_key(), invalid, str(grid.mantissa_bits), *map(repr, grid.edges)])
 
 
 def _hash(fingerprint_of_case: str, key: str) -> str:
@@ -205,7 +202,7 @@ def _hash(fingerprint_of_case: str, key: str) -> str:
 def _refuse_probs(case: Case, options: LoadOptions, classes: Classes) -> None:
     """Read the probabilities of a case once more, to refuse them with counts over the whole case."""
     bare = replace(case, raters={}, index_aligned=(), vessels=None)
-    with open_case(bare, options, classes=classes, crop=True) as opened:
+    with OpenCase(bare, options, classes=classes, crop=True) as opened:
         found = [ProbabilityRange() for _ in range(opened.n_classes)]
         for slab in opened.slabs():
             for values, probs in zip(found, slab.probs, strict=True):

@@ -4,8 +4,7 @@ Every phantom knows the probability it was drawn from, so a calibrator can be he
 more data. This room knows nothing of calibration: it makes cases, and writes them the way real ones lie on disk.
 """
 
-from mrcalib.simulate._dataset import write_dataset
-from mrcalib.simulate._pdacvi import write_curvas_pdacvi
+from mrcalib.simulate._files import write_curvas_pdacvi, write_dataset
 from mrcalib.simulate._phantom import Phantom, phantoms
 
 __all__ = ["Phantom", "phantoms", "write_curvas_pdacvi", "write_dataset"]

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CaseScores", "hash_of_inputs", "hash_of_map", "read_scores", "write_scores"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class CaseScores(NamedTuple):
     """One case under one map: by the official program, and as it should be."""
 
     strict: dict[str, float]
-    sound: dict[str, float]
+    corrected: dict[str, float]
 
 
 def hash_of_inputs(
@@ -66,7 +66,7 @@ def read_scores(folder: Path, case: str, inputs: str) -> dict[str, CaseScores]:
         if (content["schema"], content["case"], content["inputs"]) != (SCHEMA, case, inputs):
             return {}
         return {
-            key: CaseScores(_numbers(scores["strict"]), _numbers(scores["sound"]))
+            key: CaseScores(_numbers(scores["strict"]), _numbers(scores["corrected"]))
             for key, scores in content["scores"].items()
         }
     except FileNotFoundError:
@@ -81,7 +81,9 @@ def write_scores(folder: Path, case: str, inputs: str, scores: Mapping[str, Case
         "schema": SCHEMA,
         "case": case,
         "inputs": inputs,
-        "scores": {key: {"strict": _plain(told.strict), "sound": _plain(told.sound)} for key, told in scores.items()},
+        "scores": {
+            key: {"strict": _plain(one.strict), "corrected": _plain(one.corrected)} for key, one in scores.items()
+        },
     }
     with atomic_write(_path(folder, case)) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -19,7 +19,8 @@ from mrcalib.io import LoadOptions
 from mrcalib.metrics import Metric, default_metrics, get_metric, mean_rater_ece
 from mrcalib.resampling import splits
 from mrcalib.responses import Responses
-from mrcalib.scale._cluster import Scheduler, workers
+from mrcalib.scale.cluster import Scheduler, workers
+from mrcalib.study._cases import are_raters, cases_of
 from mrcalib.study._folds import fitted_by_fold, pass_on
 from mrcalib.study._methods import chosen_methods
 from mrcalib.study._protocol import Rules, disputes_of, measures_of, score_cases, statistics_of
@@ -33,12 +34,16 @@ __all__ = ["compare"]
 
 
 def compare(
-    cases_or_cohort: Cohort | Iterable[Case],
-    methods: Mapping[str, Calibrator] | Sequence[str] | None = None,
+    cases_or_cohort: Cohort | Iterable[Any],
+    methods: Mapping[str, Calibrator] | Sequence[Any] | None = None,
     metrics: Sequence[Metric | str] | None = None,
     *,
+    raters: Iterable[Any] | None = None,
+    groups: Iterable[Any] | None = None,
+    roi: Iterable[Any] | None = None,
+    rater_axis: int | None = None,
     cv: Any = "leave-one-group-out",
-    test_cases: Cohort | Iterable[Case] | None = None,
+    test_cases: Cohort | Iterable[Any] | None = None,
     protocol: str | Protocol | None = None,
     cases: Iterable[Case] | None = None,
     options: LoadOptions | None = None,
@@ -66,17 +71,26 @@ def compare(
 
     Parameters
     ----------
-    cases_or_cohort : Cohort or iterable of Case
-        Cases are tallied first; ``tally_cases`` gives checkpoints and progress.
+    cases_or_cohort : Cohort, iterable of Case, or list of images
+        Cases are tallied first; ``tally_cases`` gives checkpoints and progress. Images may have different shapes; each has its
+        raters in ``raters``, or is a pair ``(probs, raters)``.
     methods : mapping of str to calibrator, or sequence of str, optional
         Unfitted calibrators by name, or names among ``default_methods()`` and ``paper_methods()``. The first is the
         baseline of differences. By default all of ``default_methods()``; with a protocol, where each method costs time
         in each case, ``paper_methods()`` and "MHR", the same target on the grid.
     metrics : sequence of Metric or str, optional
         ``mrcalib.metrics.default_metrics()`` by default. With a protocol they are those of ``Study.tallied``.
+    raters : iterable, optional
+        The raters of each image, as ``fit`` takes them; may come second, in place of ``methods``.
+    groups : iterable of str, optional
+        The patient or site of each image or Case.
+    roi : iterable, optional
+        The region of interest of each image, or None.
+    rater_axis : int, optional
+        Axis of the raters in each stack.
     cv : "leave-one-group-out", int, scikit-learn splitter or None, default="leave-one-group-out"
         None fits and scores on the same cases; that is not an estimate for new ones.
-    test_cases : Cohort or iterable of Case, optional
+    test_cases : Cohort, iterable of Case, or list of pairs of images and raters, optional
         Fit to ``cases_or_cohort`` and score these instead, once, as TwinTrack does with the challenge's training and
         test set; ``cv`` is then not used. No group may be on both sides.
     protocol : str or Protocol, optional
@@ -115,7 +129,7 @@ def compare(
     Returns
     -------
     Study
-        With a protocol: of the protocol's measures by the official program, with ``sound`` (the same as it should be),
+        With a protocol: of the protocol's measures by the official program, with ``corrected`` (the same as it should be),
         ``tallied`` (the ordinary metrics) and ``disputes``.
 
     Raises
@@ -145,10 +159,11 @@ def compare(
     >>> study.differences().query("metric == 'mr_ece'")["verdict"].tolist()
     ['better']
     """
-    check_choice("interval", interval, ("percentile", "bca"))
-    if not 0 < level < 1 or n_resamples < 1:
-        msg = f"level must lie between 0 and 1, and n_resamples be at least 1; got {level} and {n_resamples}."
-        raise ValueError(msg)
+    _check_resampling(interval, level, n_resamples)
+    if raters is None and are_raters(methods):
+        raters, methods = methods, None
+    cases_or_cohort = cases_of(cases_or_cohort, raters, roi=roi, groups=groups, rater_axis=rater_axis)
+    test_cases = None if test_cases is None else cases_of(test_cases)
     options = options or LoadOptions()
     chosen = chosen_methods(methods, paper=protocol is not None, keep_zero=options.outside == "zero")
     scored = _chosen_metrics(metrics)
@@ -156,12 +171,11 @@ def compare(
     folder = None if checkpoints is None else Path(checkpoints)
     voxels = None if cases is None else list(cases)
 
-    def tallied(source: Cohort | Iterable[Case], name: str) -> tuple[Cohort, list[Case] | None]:
+    def tallied(source: Cohort | list[Case], name: str) -> tuple[Cohort, list[Case] | None]:
         if isinstance(source, Cohort):
             return source, voxels
         from mrcalib.scale import tally_cases
 
-        source = list(source)
         where = None if folder is None else folder / name
         return tally_cases(
             source,
@@ -237,20 +251,20 @@ def compare(
         counted += ", 0 outside regions of interest"
 
     def scored_by(*, strict: bool) -> Study:
-        told = "as the official program scores" if strict else "sound values"
+        how_scored = "as the official program scores" if strict else "corrected values"
         return replace(
             study,
             metrics=measures,
             ids=tuple(scores),
             groups=tuple(group[case] for case in scores),
             statistics=statistics_of(scores, study.methods, measures, strict=strict),
-            description=f"{counted}; {told}; {description}",
+            description=f"{counted}; {how_scored}; {description}",
             protocol=rules.name,
         )
 
     return replace(
         scored_by(strict=True),
-        sound=scored_by(strict=False),
+        corrected=scored_by(strict=False),
         tallied=study,
         disputes=disputes_of(scores, study.methods, measures, rules),
         held_out=dict(zip(test.ids, held_out, strict=True)),
@@ -266,6 +280,13 @@ def _calibrated(estimator: Calibrator, rows: Responses) -> Responses:
         return estimator.calibrate_rows(rows)
     prob, answers = rows.distinct()
     return rows.map(estimator.map_of_case(prob, answers.count))
+
+
+def _check_resampling(interval: str, level: float, n_resamples: int) -> None:
+    check_choice("interval", interval, ("percentile", "bca"))
+    if not 0 < level < 1 or n_resamples < 1:
+        msg = f"level must lie between 0 and 1, and n_resamples be at least 1; got {level} and {n_resamples}."
+        raise ValueError(msg)
 
 
 def _rules(protocol: str | Protocol) -> Protocol:

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.metrics import Metric
-from mrcalib.scale._cluster import Scheduler
-from mrcalib.scale._cluster_cases import at_absolute_paths
-from mrcalib.scale._tasks import each_on_cluster
+from mrcalib.scale.cluster import Scheduler, each_on_cluster
+from mrcalib.scale.cluster_cases import at_absolute_paths
 from mrcalib.study._checkpoints import CaseScores, hash_of_inputs, hash_of_map, read_scores, write_scores
 
 if TYPE_CHECKING:
     from mrcalib.calibrators import Calibrator
     from mrcalib.io import Case, LoadedCase, LoadOptions
-    from mrcalib.protocols import Protocol
+    from mrcalib.protocols import Measure, Protocol
 
 __all__ = ["Dispute", "Rules", "calibrated_inside", "disputes_of", "measures_of", "score_cases", "statistics_of"]
 
@@ -31,7 +29,7 @@ Scores = Mapping[str, Mapping[str, CaseScores]]
 
 
 class Dispute(NamedTuple):
-    """A case and a method where the program's value and the sound one differ enough to matter.
+    """A case and a method where the program's value and the corrected one differ enough to matter.
 
     Attributes
     ----------
@@ -174,17 +172,21 @@ def _score(loaded: LoadedCase, calibrator: Calibrator, rules: Rules) -> CaseScor
         where |= {"vessels": loaded.vessels, "affine": affine}
         if rules.vessel_labels is not None:
             where["vessel_labels"] = rules.vessel_labels
-    strict, sound = (
+    strict, corrected = (
         rules.protocol.score(calibrated, list(loaded.raters), strict=strict, **where) for strict in (True, False)
     )
-    return CaseScores(dict(strict), dict(sound))
+    return CaseScores(dict(strict), dict(corrected))
 
 
-def measures_of(protocol: Protocol, scores: Scores, *, vessels: bool, unit: str) -> tuple[Metric, ...]:
+def measures_of(protocol: Protocol, scores: Scores, *, vessels: bool, unit: str) -> tuple[Measure, ...]:
     """The protocol's measures, and those of vessels of other names that were scored; volumes in the unit that is known."""
     known = protocol.measures_for(vessels=vessels)
     names = dict.fromkeys(
-        name for methods in scores.values() for told in methods.values() for name in told.strict if name[:3] == "vi_"
+        name
+        for methods in scores.values()
+        for scored in methods.values()
+        for name in scored.strict
+        if name[:3] == "vi_"
     )
     invasion = [m for m in known if m.name.startswith("vi_")]
     others = [
@@ -196,14 +198,14 @@ def measures_of(protocol: Protocol, scores: Scores, *, vessels: bool, unit: str)
 
 
 def statistics_of(
-    scores: Scores, methods: Sequence[str], measures: Sequence[Metric], *, strict: bool
+    scores: Scores, methods: Sequence[str], measures: Sequence[Measure], *, strict: bool
 ) -> dict[tuple[str, str], FloatArray]:
     """Scores as a study keeps them: (n_cases, 1) by method and measure, NaN where not defined."""
     return {
         (method, measure.name): np.array(
             [
-                [(told[method].strict if strict else told[method].sound).get(measure.name, np.nan)]
-                for told in scores.values()
+                [(scored[method].strict if strict else scored[method].corrected).get(measure.name, np.nan)]
+                for scored in scores.values()
             ]
         )
         for method in methods
@@ -212,12 +214,12 @@ def statistics_of(
 
 
 def disputes_of(
-    scores: Scores, methods: Sequence[str], measures: Sequence[Metric], protocol: Protocol
+    scores: Scores, methods: Sequence[str], measures: Sequence[Measure], protocol: Protocol
 ) -> tuple[Dispute, ...]:
-    """Where the program and sound values part, case by case and method by method."""
+    """Where the program and corrected values part, case by case and method by method."""
     return tuple(
         Dispute(case, method, next((m.label for m in measures if sentence.startswith(f"{m.label}:")), ""), sentence)
-        for case, told in scores.items()
+        for case, scored in scores.items()
         for method in methods
-        for sentence in protocol.disagreements(told[method].strict, told[method].sound)
+        for sentence in protocol.disagreements(scored[method].strict, scored[method].corrected)
     )

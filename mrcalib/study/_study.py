@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,8 @@ from mrcalib.resampling import (
     weighted_means,
     weighted_values,
 )
-from mrcalib.study._latex import latex_of_paper_table
-from mrcalib.study._paper import paper_frame
 from mrcalib.study._protocol import Dispute
-from mrcalib.study._text import text_of_paper_table, text_of_study
+from mrcalib.study._tables import Kind, latex_of_paper_table, paper_frame, text_of_paper_table, text_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Kind", "Study"]
 
 FloatArray = NDArray[np.float64]
-Kind = Literal["mean", "pooled"]
 KINDS: tuple[Kind, ...] = ("mean", "pooled")
 ROUNDING = 1e-9  # of the reference: what differs by less, as a volume that is kept does, is the same
 
@@ -66,12 +64,12 @@ class Study:
         Whose ``statistics`` reliability diagrams are drawn from; it is in no table.
     protocol : str
         Name of the challenge's protocol whose measures these are; "" for ordinary metrics.
-    sound : Study or None
+    corrected : Study or None
         Of a protocol: its measures as they should be, where this study has what the official program says.
     tallied : Study or None
         Of a protocol: the ordinary metrics of the same methods and cases, with the curves of reliability diagrams.
     disputes : tuple of Dispute
-        Case, method, measure and sentence wherever the program's and the sound value differ enough to matter.
+        Case, method, measure and sentence wherever the program's and the corrected value differ enough to matter.
     held_out : mapping of str to mapping of str to Calibrator
         Of a protocol: each case's maps by method, fitted without its group; to be applied, not to be fitted further.
     """
@@ -90,11 +88,17 @@ class Study:
     volume_unit: str
     curve: Metric
     protocol: str = ""
-    sound: Study | None = None
+    corrected: Study | None = None
     tallied: Study | None = None
     disputes: tuple[Dispute, ...] = ()
     held_out: Mapping[str, Mapping[str, Calibrator]] = field(default_factory=dict, repr=False)
     _resampled: dict[Any, FloatArray] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def sound(self) -> Study | None:
+        """The old name of ``corrected``; it goes in the next version."""
+        warnings.warn("Study.sound is now called Study.corrected.", DeprecationWarning, stacklevel=2)
+        return self.corrected
 
     # Values -----------------------------------------------------------------------------------------------------------
 
@@ -236,7 +240,7 @@ class Study:
         Returns
         -------
         DataFrame
-            Columns method, metric, kind, difference, low, high and verdict: "better", "worse" or "" (not told apart). For a
+            Columns method, metric, kind, difference, low, high and verdict: "better", "worse" or "" (no verdict). For a
             signed bias it is the absolute value that is compared. A mean over cases is of those that define the metric for
             both methods.
         """
@@ -273,31 +277,31 @@ class Study:
         base = self.methods[0] if reference is None else reference
         verdicts = self._verdicts(reference, kind)
         return [
-            f"{method} is better than {base} on {_changes(told['better'])} but worse on {_changes(told['worse'])}."
-            for method, told in verdicts.items()
-            if told["better"] and told["worse"]
+            f"{method} is better than {base} on {_changes(found['better'])} but worse on {_changes(found['worse'])}."
+            for method, found in verdicts.items()
+            if found["better"] and found["worse"]
         ]
 
     def unharmed(self, reference: str | None = None, kind: Kind = "mean") -> tuple[str, ...]:
         """The methods that win on some metric against ``reference`` and significantly lose on none."""
         verdicts = self._verdicts(reference, kind)
-        return tuple(method for method, told in verdicts.items() if told["better"] and not told["worse"])
+        return tuple(method for method, found in verdicts.items() if found["better"] and not found["worse"])
 
     def _verdicts(self, reference: str | None, kind: Kind) -> dict[str, dict[str, dict[str, float]]]:
         """By method and verdict: the differences, by the metric's label."""
         label = {metric.name: metric.label for metric in self.metrics}
-        told: dict[str, dict[str, dict[str, float]]] = {}
+        found: dict[str, dict[str, dict[str, float]]] = {}
         for row in self.differences(reference, kind).to_dict("records"):
-            mine = told.setdefault(row["method"], {"better": {}, "worse": {}, "": {}})
+            mine = found.setdefault(row["method"], {"better": {}, "worse": {}, "": {}})
             mine[row["verdict"]][label[row["metric"]]] = row["difference"]
-        return told
+        return found
 
     def to_text(self, kind: Kind = "mean") -> str:
         """The table for a terminal.
 
         The best value of a metric is marked ``*``, one significantly better than the first method ``+``, or worse ``-``.
         """
-        return text_of_study(self, kind)
+        return text_of_table(self, kind)
 
     def reference(self) -> str:
         """The method that paper tables measure degradation against: TwinTrack's, else "MHR", else the first one."""
@@ -345,7 +349,7 @@ class Study:
         return latex_of_paper_table(self, intervals=intervals, reference=reference, caption=caption)
 
     def to_paper_text(self, *, intervals: bool = False, reference: str | None = None) -> str:
-        """``paper_table`` for a terminal, with the sound values beside the program's where they differ enough to matter."""
+        """``paper_table`` for a terminal, with the corrected values beside the program's where they differ enough to matter."""
         return text_of_paper_table(self, intervals=intervals, reference=reference)
 
     def to_dict(self) -> dict[str, Any]:
@@ -357,7 +361,7 @@ class Study:
                 for row in frame.to_dict("records")
             ]
 
-        told: dict[str, Any] = {
+        found: dict[str, Any] = {
             "description": self.description,
             "methods": list(self.methods),
             "metrics": [{"name": m.name, "label": m.label, "better": m.better, "unit": m.unit} for m in self.metrics],
@@ -372,13 +376,13 @@ class Study:
             "unharmed": list(self.unharmed()),
         }
         if self.protocol:
-            told["protocol"] = self.protocol
-        for name, other in (("sound", self.sound), ("tallied", self.tallied)):
+            found["protocol"] = self.protocol
+        for name, other in (("corrected", self.corrected), ("tallied", self.tallied)):
             if other is not None:
-                told[name] = other.to_dict()
-        if self.sound is not None:
-            told["disputes"] = [dispute._asdict() for dispute in self.disputes]
-        return told
+                found[name] = other.to_dict()
+        if self.corrected is not None:
+            found["disputes"] = [dispute._asdict() for dispute in self.disputes]
+        return found
 
 
 def _changes(differences: Mapping[str, float]) -> str:

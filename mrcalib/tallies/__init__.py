@@ -4,7 +4,7 @@
 this small table, whatever the number of voxels.
 """
 
-from mrcalib.tallies._cells import Cells, Columns
+from mrcalib.tallies._cells import Cells, Columns, equal_rows
 from mrcalib.tallies._counting import CountTable
 from mrcalib.tallies._tally import MAX_STUDY_RATERS, SCHEMA, Tally
 from mrcalib.tallies._tallying import RunningTally, tally, tally_voxels
@@ -19,6 +19,7 @@ __all__ = [
     "RunningTally",
     "Tally",
     "VoteCounts",
+    "equal_rows",
     "tally",
     "tally_voxels",
     "thinned",

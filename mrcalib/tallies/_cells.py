@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Cells", "Columns"]
+__all__ = ["Cells", "Columns", "equal_rows"]
 
 IntArray = NDArray[np.int64]
 Columns: TypeAlias = tuple[NDArray[Any], ...]
@@ -40,20 +40,18 @@ class Cells(NamedTuple):
     offset_sum: IntArray
 
     @classmethod
-    def of(cls, *columns: ArrayLike) -> Cells:
+    def from_rows(cls, *columns: ArrayLike) -> Cells:
         """Cells in ascending order of (stratum, bin, present, marked); voxels and offsets of equal cells are added up."""
         names = [np.asarray(c, dtype=np.int64) for c in columns[:4]]
         sums = [np.asarray(c, dtype=np.int64) for c in columns[4:]]
-        order = _ascending(names)
+        order, starts = equal_rows(names)
         if order.size:
-            names = [c[order] for c in names]
-            starts = np.flatnonzero(np.append(True, np.any([np.diff(c) != 0 for c in names], axis=0)))
-            names = [c[starts] for c in names]
+            names = [c[order[starts]] for c in names]
             sums = [_add_up(c[order], starts) for c in sums]
-        return cls.in_order(*names, *sums)
+        return cls.from_sorted(*names, *sums)
 
     @classmethod
-    def in_order(cls, *columns: IntArray) -> Cells:
+    def from_sorted(cls, *columns: IntArray) -> Cells:
         """Cells from columns that are in ascending order and without repetition already."""
         for column in columns:
             column.flags.writeable = False
@@ -63,7 +61,7 @@ class Cells(NamedTuple):
     def empty(cls) -> Cells:
         """No cells."""
         none = np.empty(0, dtype=np.int64)
-        return cls.of(none, none, none, none, none, none)
+        return cls.from_rows(none, none, none, none, none, none)
 
     @classmethod
     def merge(cls, parts: Sequence[Cells]) -> Cells:
@@ -74,7 +72,7 @@ class Cells(NamedTuple):
             occupied = [cls.merge(occupied[start : start + MERGED_AT_ONCE]) for start in starts]
         if len(occupied) < 2:
             return occupied[0] if occupied else cls.empty()
-        return cls.of(*(np.concatenate(column) for column in zip(*occupied, strict=True)))
+        return cls.from_rows(*(np.concatenate(column) for column in zip(*occupied, strict=True)))
 
     def narrowed(self) -> Columns:
         """The columns in the smallest integer types that hold them, for files and for sending to other processes."""
@@ -83,11 +81,11 @@ class Cells(NamedTuple):
     @classmethod
     def widened(cls, columns: Columns) -> Cells:
         """The cells whose columns ``narrowed`` gave."""
-        return cls.in_order(*(column.astype(np.int64) for column in columns))
+        return cls.from_sorted(*(column.astype(np.int64) for column in columns))
 
     def where(self, rows: NDArray[np.bool_]) -> Cells:
         """Some of the cells."""
-        return Cells.in_order(*(column[rows] for column in self))
+        return Cells.from_sorted(*(column[rows] for column in self))
 
     def equal(self, other: Cells) -> bool:
         """Whether every column is the same."""
@@ -105,6 +103,23 @@ def _add_up(column: IntArray, starts: NDArray[np.intp]) -> IntArray:
         msg = "There are more voxels than a tally can count; was one tally added to itself again and again?"
         raise OverflowError(msg)
     return sums
+
+
+def equal_rows(names: Sequence[IntArray]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which rows are equal in all columns ``names``.
+
+    Returns
+    -------
+    order : ndarray of shape (n_rows,), int
+        The rows in ascending order, equal ones side by side in the order in which they were given.
+    starts : ndarray of shape (n_different,), int
+        Where in ``order`` each different row begins.
+    """
+    order = _ascending(names)
+    if order.size == 0:
+        return order, order
+    changes = np.any([np.diff(column[order]) != 0 for column in names], axis=0)
+    return order, np.flatnonzero(np.append(True, changes))
 
 
 def _ascending(names: Sequence[IntArray]) -> NDArray[np.intp]:

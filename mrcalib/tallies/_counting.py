@@ -123,7 +123,7 @@ def _sorted_cells(grid: ProbabilityGrid, p: NDArray[np.float32], *names: NDArray
     bins, offset = grid.locate_with_offset(p)
     known = (bins >= 0) & (present != 0)
     columns = (strata, bins, present, marked, np.ones(p.size, np.int64), offset)
-    return Cells.of(*(column[known] for column in columns)), int(np.count_nonzero(bins < 0))
+    return Cells.from_rows(*(column[known] for column in columns)), int(np.count_nonzero(bins < 0))
 
 
 class CountTable:
@@ -202,9 +202,10 @@ class CountTable:
         """All that was counted, as cells of a stratum and of the raters who answered."""
         count, offset_sum = self.sums.reshape(2, -1)
         filled = np.flatnonzero(count != 0)
-        bins, marked = np.divmod(filled, self.sums.shape[2])
-        every = np.ones(filled.size, np.int64)
-        return Cells.in_order(stratum * every, bins, present * every, marked, count[filled], offset_sum[filled])
+        n_patterns = self.sums.shape[2]  # a power of 2: shifts take far less time than divisions
+        bins, marked = filled >> (n_patterns.bit_length() - 1), filled & (n_patterns - 1)
+        strata, raters = np.full(filled.size, stratum, np.int64), np.full(filled.size, present, np.int64)
+        return Cells.from_sorted(strata, bins, raters, marked, count[filled], offset_sum[filled])
 
     def _empty_counters(self) -> None:
         if self._free < self._capacity:

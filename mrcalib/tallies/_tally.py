@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib._files import atomic_write
+from mrcalib._kernels.tallying import add_by_rater
 from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.responses import PooledResponses, Responses
 from mrcalib.tallies._cells import Cells
+from mrcalib.tallies._counting import constant
 
 __all__ = ["MAX_STUDY_RATERS", "SCHEMA", "Tally"]
 
@@ -109,6 +111,15 @@ class Tally:
     def __repr__(self) -> str:
         return f"<Tally: {self.n_voxels} voxels, {len(self.raters)} raters, {self.cells.voxels.size} cells>"
 
+    def _check_cells(self) -> None:
+        """Raise ValueError if a cell has a negative count, or a bin, a rater or a stratum that does not exist."""
+        cells, n_raters = self.cells, len(self.raters)
+        limits = (len(self.strata), self.grid.n_bins, 1 << n_raters, 1 << n_raters, np.inf, np.inf)
+        for name, column, limit in zip(COLUMNS, cells, limits, strict=True):
+            if column.min(initial=0) < 0 or column.max(initial=0) >= limit:
+                msg = f"column {name} holds {column.min()} to {column.max()}"
+                raise ValueError(msg)
+
     @property
     def n_voxels(self) -> int:
         """Voxels counted: inside the ROI, with a valid probability, answered by a rater at least."""
@@ -145,7 +156,7 @@ class Tally:
             return reduce(np.bitwise_or, [((mask >> r) & 1) << b for r, b in enumerate(bits)], np.zeros_like(mask))
 
         stratum, bins, present, marked, voxels, offset_sum = self.cells
-        cells = Cells.of(stratum, bins, moved(present), moved(marked), voxels, offset_sum)
+        cells = Cells.from_rows(stratum, bins, moved(present), moved(marked), voxels, offset_sum)
         return Tally(self.grid, names, self.strata, cells, self.refused)
 
     def responses(self, *, voxel_volume: float = 1.0) -> Responses:
@@ -157,7 +168,7 @@ class Tally:
             Volume of a voxel in mL.
         """
         cells = self.cells
-        bins, index = np.unique(cells.bin, return_inverse=True)
+        bins, index = self._occupied_bins()
         count, offset_sum = (np.bincount(index, column, bins.size) for column in (cells.voxels, cells.offset_sum))
         prob = self.grid.sum_of_probabilities(bins, count, offset_sum) / count
         return Responses.from_distinct(
@@ -172,6 +183,12 @@ class Tally:
             voxel_volume=voxel_volume,
         )
 
+    def _occupied_bins(self) -> tuple[IntArray, IntArray]:
+        """The bins that have a voxel, ascending, and the position of each cell's bin among them."""
+        occupied = np.zeros(self.grid.n_bins, dtype=bool)
+        occupied[self.cells.bin] = True
+        return np.flatnonzero(occupied), (np.cumsum(occupied) - 1)[self.cells.bin]
+
     def rater_counts(self) -> tuple[IntArray, NDArray[np.float64]]:
         """The occupied bins, and each rater's voxels and offsets in them, as whole numbers in float64.
 
@@ -185,13 +202,11 @@ class Tally:
             Voxels that the rater answered and the sum of their offsets; voxels that the rater marked and the sum of theirs.
         """
         cells = self.cells
-        bins, index = np.unique(cells.bin, return_inverse=True)
+        bins, index = self._occupied_bins()
         counts = np.zeros((4, len(self.raters), bins.size))
-        for r in range(len(self.raters)):
-            for first, who in ((0, cells.present), (2, cells.marked)):
-                here = (who >> r) & 1
-                for row, values in enumerate((cells.voxels, cells.offset_sum), start=first):
-                    counts[row, r] = np.bincount(index, values * here, bins.size)
+        columns = (cells.present, cells.marked, cells.voxels, cells.offset_sum)
+        present, marked, voxels, offset_sum = map(constant, columns)
+        add_by_rater(index, present, marked, voxels, offset_sum, counts)
         return bins, counts
 
     def pooled(self) -> PooledResponses:
@@ -237,13 +252,11 @@ class Tally:
                     if header["schema"] > SCHEMA:
                         later = header["schema"]
                         raise LookupError(later)
-                    columns = [file[name].astype(np.int64) for name in COLUMNS]
-                    if any(column.min(initial=0) < 0 for column in columns):
-                        msg = "a column holds negative numbers"
-                        raise ValueError(msg)
-                    cells = Cells.of(*columns)
+                    cells = Cells.from_rows(*(file[name].astype(np.int64) for name in COLUMNS))
                 grid = shared_grid(header["mantissa_bits"], tuple(header["edges"]))
-                return cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"]), header
+                loaded = cls(grid, tuple(header["raters"]), tuple(header["strata"]), cells, header["refused"])
+                loaded._check_cells()
+                return loaded, header
             except Exception as error:
                 msg = f"{path} is not a tally, or it is damaged ({error}). Delete it and tally the case again."
                 if later:

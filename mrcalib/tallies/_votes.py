@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels, bit_masks
-from mrcalib.tallies._cells import Cells
+from mrcalib.tallies._cells import Cells, equal_rows
 
 __all__ = ["VoteCounts", "thinned", "thinning"]
 
@@ -40,37 +40,38 @@ class VoteCounts:
     weight: FloatArray
 
     @classmethod
-    def of(cls, bins: IntArray, answers: IntArray, votes: IntArray, weight: FloatArray) -> Self:
+    def from_rows(cls, bins: IntArray, answers: IntArray, votes: IntArray, weight: FloatArray) -> Self:
         """Vote counts from rows in any order: equal rows are added up, and rows without weight are left out."""
         used = weight > 0
-        keys = np.stack([bins[used], answers[used], votes[used]])
-        rows, index = np.unique(keys, axis=1, return_inverse=True)
-        total = np.bincount(index.ravel(), weight[used], rows.shape[1]).astype(np.float64)
-        return cls(rows[0], rows[1], rows[2], total)
+        names, weight = [column[used] for column in (bins, answers, votes)], weight[used]
+        order, starts = equal_rows(names)
+        total = np.add.reduceat(weight[order], starts) if order.size else weight
+        bins, answers, votes = (column[order[starts]] for column in names)
+        return cls(bins, answers, votes, total)
 
     @classmethod
-    def of_cells(cls, cells: Cells) -> Self:
+    def from_cells(cls, cells: Cells) -> Self:
         """Vote counts of the cells of a tally."""
         answers, votes = (np.bitwise_count(bits).astype(np.int64) for bits in (cells.present, cells.marked))
-        return cls.of(cells.bin, answers, votes, cells.voxels.astype(np.float64))
+        return cls.from_rows(cells.bin, answers, votes, cells.voxels.astype(np.float64))
 
     @classmethod
-    def of_voxels(cls, voxels: Voxels, grid: ProbabilityGrid) -> Self:
+    def from_voxels(cls, voxels: Voxels, grid: ProbabilityGrid) -> Self:
         """Vote counts of voxels, each with its sample weight."""
-        parts = [cls.of(*(np.empty(0, np.int64),) * 3, np.empty(0))]
+        parts = [cls.from_rows(*(np.empty(0, np.int64),) * 3, np.empty(0))]
         for chunk in voxels.chunks():
             bins = grid.locate(chunk.single()).astype(np.int64)
             answers, votes = (np.bitwise_count(bits).astype(np.int64) for bits in bit_masks(voxels, chunk))
             weight = np.ones(bins.size) if chunk.sample_weight is None else chunk.sample_weight
             known = (bins >= 0) & (answers > 0)
-            parts.append(cls.of(bins[known], answers[known], votes[known], weight[known]))
+            parts.append(cls.from_rows(bins[known], answers[known], votes[known], weight[known]))
         return cls.merge(parts)
 
     @classmethod
     def merge(cls, parts: Sequence[VoteCounts]) -> Self:
         """Vote counts of all parts together."""
         columns = zip(*((p.bins, p.answers, p.votes, p.weight) for p in parts), strict=True)
-        return cls.of(*(np.concatenate(column) for column in columns))
+        return cls.from_rows(*(np.concatenate(column) for column in columns))
 
     def where(self, rows: NDArray[np.bool_]) -> VoteCounts:
         """Some of the rows."""

@@ -189,6 +189,7 @@ def test_grid_is_close_to_exact(simulated, kind):
     assert np.quantile(gap, 0.999) < 0.02
 
 
+@pytest.mark.slow
 def test_a_finer_grid_comes_closer_to_exact(simulated):
     voxels = simulated(50_000, dtype=np.float32)
     at = voxels.probs.astype(float)

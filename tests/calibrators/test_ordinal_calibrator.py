@@ -163,7 +163,7 @@ def test_the_counts_of_weighted_cases_are_the_sum_of_theirs(simulated):
     parts = [tally(v.probs, v.answers) for v in (simulated(n=300, seed=s) for s in range(3))]
     weight = np.array([1.0, 0.0, 2.0])
     got = Cohort(parts).vote_counts(weight)
-    each = [VoteCounts.of_cells(part.cells) for part in parts]
+    each = [VoteCounts.from_cells(part.cells) for part in parts]
     expected = VoteCounts.merge([each[0], each[2], each[2]])
     for name in ("bins", "answers", "votes", "weight"):
         assert np.array_equal(getattr(got, name), getattr(expected, name))

@@ -167,6 +167,7 @@ def test_a_code_page_without_arrows_is_no_error(run, data, monkeypatch):
     assert "MR-ECE ?" in stream.text
 
 
+@pytest.mark.slow
 def test_demo_goes_all_the_way(run, tmp_path):
     answer = run("demo", "--cases", "4", "--out", "demo", "--quiet")
     assert answer.code == 0, answer.err

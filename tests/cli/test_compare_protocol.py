@@ -31,13 +31,14 @@ def with_vessels(data):
     return data / "with_vessels.csv"
 
 
+@pytest.mark.slow
 def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels, tmp_path):
     answer = run("compare", "--manifest", with_vessels, *FEW, *CURVAS)
     assert answer.code == 0, answer.err
     out = tmp_path / "results"
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert names >= {
-        "table1.csv", "table1.tex", "table2.csv", "table2.tex", "table1_sound.tex", "table2_sound.csv",
+        "table1.csv", "table1.tex", "table2.csv", "table2.tex", "table1_corrected.tex", "table2_corrected.csv",
         "protocol_per_case.csv", "protocol_differences.csv", "protocol.json", "disputes.csv", "scores/case001.json",
         "figures/figure2_reliability.png", "figures/figure2_reliability.svg", "figures/figure3_cases.png",
         "figures/figure3_cases.svg", "table_mean.csv", "study.json", "calibrators/TwinTrack.json",
@@ -45,14 +46,14 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
     assert "Table 1: bootstrap means" in answer.out
     assert "Table 2: bootstrap means with 95% intervals" in answer.out
     assert "PORTA" in answer.out
-    assert "Where the program's value and the sound one differ" in answer.out
+    assert "Where the program's value and the corrected one differ" in answer.out
     assert "Mean over cases" in answer.out
     assert "figures/figure3_cases.svg" in answer.out
     assert "scores whole images: outside the region of interest every method predicts 0" in answer.err
     table = pd.read_csv(out / "table1.csv", index_col="method")
     assert table.index.tolist() == ["none", "TwinTrack"]
     per_case = pd.read_csv(out / "protocol_per_case.csv")
-    assert set(per_case["scored"]) == {"program", "sound"}
+    assert set(per_case["scored"]) == {"program", "corrected"}
     tdsc = per_case.query("metric == 'tdsc' and scored == 'program' and method == 'none'")["value"]
     assert table.loc["none", "TDSC"] == pytest.approx(tdsc.mean(), rel=0.1)
     assert len(tdsc) == 6
@@ -62,6 +63,7 @@ def test_tables_and_figures_of_the_paper_are_written_and_told(run, with_vessels,
     assert len(pd.read_csv(out / "disputes.csv")) == len(told["disputes"]) > 0
 
 
+@pytest.mark.slow
 def test_a_rerun_scores_nothing_and_changes_nothing(run, data, tmp_path):
     words = ("compare", "--manifest", data / "manifest.csv", *FEW, *CURVAS, "--no-figures")
     assert "6 cases: 6 scored" in run(*words).err
@@ -75,11 +77,11 @@ def test_a_rerun_scores_nothing_and_changes_nothing(run, data, tmp_path):
 def test_sound_tables_of_an_earlier_run_do_not_stay(run, data, tmp_path, monkeypatch):
     words = ("compare", "--manifest", data / "manifest.csv", *FEW, *CURVAS, "--no-figures")
     run(*words)
-    assert (tmp_path / "results" / "table1_sound.tex").exists()
+    assert (tmp_path / "results" / "table1_corrected.tex").exists()
     monkeypatch.setattr("mrcalib.protocols.Protocol.disagreements", lambda *_: [])
     answer = run(*words)
-    assert not (tmp_path / "results" / "table1_sound.tex").exists()
-    assert "sound" not in answer.out
+    assert not (tmp_path / "results" / "table1_corrected.tex").exists()
+    assert "corrected" not in answer.out
 
 
 def test_the_same_files_give_the_values_of_direct_calls(run, data, tmp_path):
@@ -116,6 +118,7 @@ def test_json_is_all_of_stdout(run, data):
     assert told["tallied"]["methods"] == ["none", "TwinTrack"]
 
 
+@pytest.mark.slow
 def test_a_test_set_of_its_own(run, data, tmp_path):
     members = phantoms(8, (20, 20, 8), n_raters=3, n_members=2, cases_per_group=2, rng=0)
     test = [case for case in members if case.group == "patient004"]
@@ -158,6 +161,7 @@ def test_a_case_that_cannot_be_scored_is_named(run, data, tmp_path, monkeypatch)
     assert (tmp_path / "results" / "table1.tex").exists()
 
 
+@pytest.mark.slow
 def test_without_images_there_is_no_picture_of_cases(run, data, tmp_path):
     table = pd.read_csv(data / "manifest.csv").drop(columns="image")
     table.to_csv(data / "blind.csv", index=False)
@@ -170,6 +174,7 @@ def test_without_images_there_is_no_picture_of_cases(run, data, tmp_path):
     assert "figure3_cases.png" not in drawn
 
 
+@pytest.mark.slow
 def test_an_image_on_other_voxels_loses_one_row_only(run, data, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), data / "images" / "case001.nii.gz")
     shown = ("--cases-shown", "case001", "case004")

@@ -272,3 +272,11 @@ def test_a_calibrator_of_voxels_is_warned_of(run, files):
     answer = run("detect", "apply", "voxels.json", "m0.json", "-o", "out")
     assert answer.code == 0
     assert "was not fitted by mrcalib detect fit" in answer.err
+
+
+def test_fit_takes_every_registered_method_in_any_spelling(run, files):
+    words = ("detect", "fit", "--raters", "ann.json", "bo.json", "--detections", "m0.json", "-o", "c.json", "--quiet")
+    for spelling in ("twintrack", "TwinTrack (250 bins)", "beta-binomial"):
+        answer = run(*words, "--method", spelling, "--json")
+        assert answer.code == 0
+        assert json.loads(answer.out)["method"] in ("TwinTrack", "beta-binomial")

@@ -1,6 +1,8 @@
 """``--classes`` on compare, fit and apply, end to end on multi-channel files."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 import mrcalib
 from mrcalib.cli._classes import classes
-from mrcalib.io import Case, LoadOptions
+from mrcalib.io import Case, LoadOptions, parts
 from mrcalib.metrics import multiclass_report
 
 SHAPE = (8, 9, 10)
@@ -282,3 +284,28 @@ def test_arrays_in_memory_are_sent_to_fit(organs):
     case = Case("A", np.zeros(SHAPE, np.float32), [np.zeros(SHAPE, np.uint8)])
     with pytest.raises(ValueError, match="say which axis does, for example channel_axis=0"):
         mrcalib.OneVsRestCalibrator(classes=LABELS).fit_cases([case])
+
+
+@pytest.mark.parametrize(
+    ("words", "n_readings"),
+    [
+        (("fit", "-o", "organs.json", "--tallies", "tallies"), 1),
+        (("fit", "-o", "organs.json", "--binning", "exact"), 2),
+        (("compare", "--methods", "none", "MHR", "--resamples", "20", "--out", "results"), 2),
+        (("compare", "--methods", "none", "MHR", "--resamples", "20", "--out", "results", "--cv", "none"), 2),
+    ],
+)
+def test_each_file_is_read_once_for_all_classes_and_once_more_to_fit_or_score_voxels(
+    run, organs, monkeypatch, words, n_readings
+):
+    read = Counter()
+    opened = parts.open_image
+
+    def counted(path, **options):
+        read[Path(path).name] += 1
+        return opened(path, **options)
+
+    monkeypatch.setattr(parts, "open_image", counted)
+    assert run(words[0], *organs, *words[1:]).code == 0
+    names = {path.name for folder in ("preds", "labels") for path in Path(folder).iterdir()}
+    assert read == dict.fromkeys(names, n_readings)

@@ -69,7 +69,7 @@ def test_images_may_list_who_looked(coco):
     listed = [IMAGES[0] | {"raters": ["a", "b"]}, IMAGES[1] | {"raters": ["a"]}]
     boxes = read_coco(coco([annotation(1, rater="a")], images=listed))
     assert [len(boxes.of("b", "p1.png")), boxes.of("b", "p2.png"), len(boxes.of("a", "p2.png"))] == [0, None, 0]
-    with pytest.raises(ValueError, match=r"'b' has boxes in image 'p2.png', whose raters are said to be a"):
+    with pytest.raises(ValueError, match=r"'b' has boxes in image 'p2.png', whose list of raters is a"):
         read_coco(coco([annotation(1, 2, rater="b")], images=listed))
     with pytest.raises(ValueError, match="annotations do not name theirs"):
         read_coco(coco([annotation()], images=listed))

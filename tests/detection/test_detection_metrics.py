@@ -59,6 +59,7 @@ def test_d_ece_equals_a_bincount_over_all_features(rng, bins):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_features", [0, 1, 4])
 def test_d_ece_equals_netcal_s(rng, n_features):
     metrics = pytest.importorskip("netcal.metrics", reason="netcal needs PyTorch")

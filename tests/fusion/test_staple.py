@@ -195,7 +195,7 @@ def test_identical_raters_are_believed(mask, n_raters):
     [
         ({"prior": 1.2}, "prior must be a number from 0 to 1"),
         ({"prior": np.nan}, "prior must be a number from 0 to 1"),
-        ({"confidence_weight": 0.0}, "confidence_weight must be a positive number"),
+        ({"confidence_weight": 0.0}, "confidence_weight must be a positive, finite number"),
         ({"confidence_weight": 9.0}, r"prior \* confidence_weight must lie in \[0, 1\]; got 0.5 \* 9"),
         ({"max_iter": 0}, "max_iter must be a whole number"),
         ({"tol": -1.0}, "tol must be a number of at least 0"),

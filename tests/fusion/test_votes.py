@@ -108,7 +108,7 @@ def test_soft_gaussian_weighs_only_voxels_that_were_answered():
         ({"sigma": 1.0, "unit": "mm", "spacing": (1.0, 0.0)}, "spacing must be positive"),
         ({"sigma": 1.0, "unit": "mm", "spacing": (1.0, 1.0, 1.0)}, "for each of 2 axes"),
         ({"sigma": 1.0, "unit": "cm"}, "unit must be one of 'mm', 'voxels'"),
-        ({"sigma": 1.0, "unit": "voxels", "truncate": 0.0}, "truncate must be a positive number"),
+        ({"sigma": 1.0, "unit": "voxels", "truncate": 0.0}, "truncate must be a positive, finite number"),
     ],
 )
 def test_soft_gaussian_refuses(options, told):
@@ -161,5 +161,5 @@ def test_svls_is_linear_in_masks(five):
 def test_svls_refuses():
     with pytest.raises(ValueError, match="two or three axes"):
         fusion.svls([[0, 1, 1]])
-    with pytest.raises(ValueError, match="sigma must be a positive number"):
+    with pytest.raises(ValueError, match="sigma must be a positive, finite number"):
         fusion.svls(np.ones((1, 3, 3)), 0.0)

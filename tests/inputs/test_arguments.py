@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcalib import Cohort, tally
+from mrcalib import Cohort, MHRIsotonicCalibrator, fusion, tally
 from mrcalib.inputs import (
     check_choice,
     check_count,
@@ -13,6 +13,7 @@ from mrcalib.inputs import (
     check_positive,
     check_spacing,
 )
+from mrcalib.io import LoadOptions
 
 
 @pytest.mark.parametrize("value", [1, np.int64(3), 250])
@@ -89,5 +90,23 @@ def test_a_cohort_has_no_missing_group_and_no_impossible_volume():
     with pytest.raises(ValueError, match="groups must not be missing; 1 of 2"):
         Cohort([part, part], groups=["a", float("nan")])
     for volume in (-1, 0, np.nan, np.inf):
-        with pytest.raises(ValueError, match="voxel_volume must be a positive number"):
+        with pytest.raises(ValueError, match="voxel_volume must be a positive, finite number"):
             Cohort([part], voxel_volume=[volume])
+
+
+def fits():
+    masks = np.array([[0, 1, 1, 0]] * 2, np.uint8)
+    probs = np.array([0.1, 0.4, 0.6, 0.9])
+    return {
+        "tally": lambda label: tally(probs, masks, positive=label),
+        "fit": lambda label: MHRIsotonicCalibrator().fit(probs, masks, positive=label),
+        "fusion": lambda label: fusion.soft(masks, positive=label),
+        "files": lambda label: LoadOptions(positive=label if isinstance(label, list) else (label,)),
+    }
+
+
+@pytest.mark.parametrize("where", fits())
+@pytest.mark.parametrize("label", [0, [0], [1, 0], True, 0.5])
+def test_the_background_marks_nothing_at_any_entrance(where, label):
+    with pytest.raises(ValueError, match="positive must be"):
+        fits()[where](label)

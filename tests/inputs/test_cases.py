@@ -36,8 +36,9 @@ def test_an_array_of_objects_that_are_arrays_is_a_list():
     assert [case.probs.shape for case in split_cases(probs, [P_MASKS, Q_MASKS])] == [(2, 3, 4), (1, 4, 5)]
 
 
-def test_pairs_of_images_and_raters_are_cases():
-    first, second = split_cases([(P, P_MASKS), (Q, Q_MASKS)], groups=["x", "x"])
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_pairs_of_images_and_raters_are_cases(pair):
+    first, second = split_cases([pair((P, P_MASKS)), pair((Q, Q_MASKS))], groups=["x", "x"])
     assert (len(first.raters), second.raters[1], second.group) == (2, None, "x")
 
 

@@ -28,6 +28,7 @@ BOTH = np.ma.masked_array(np.where(UNKNOWN & (P < 0.4), np.nan, MASKS), UNKNOWN 
         lambda p, r: MHRIsotonicCalibrator().fit(p, r)(p).tolist(),
         lambda p, r: fusion.soft(r).tolist(),
         lambda p, r: fusion.staple(r).probability.tolist(),
+        lambda p, r: metrics.orc_labels(r, missing="mask").tolist(),
         lambda p, r: roi_recall(p > 0.6, r),
     ],
 )

@@ -92,6 +92,7 @@ def test_the_real_flipped_rater_is_caught(shared):
     assert case.load(options=LoadOptions(check_agreement=False)).raters[1].any()
 
 
+@pytest.mark.slow
 def test_no_real_nodule_raises_a_false_alarm(shared):
     cases = read_manifest(shared / "lidc_cases" / "cases.csv", probs="prob_[0-9]")
     assert len(cases) == 170

@@ -142,7 +142,7 @@ def test_files_that_a_wildcard_matches_are_members_of_an_ensemble(tree):
 def test_two_files_for_one_rater_are_refused(tree):
     tree("A/p", "A/r_1", "A/r_2")
     with pytest.raises(
-        ValueError, match=r"matches two files for one place of case 'A': .*r_1 and .*r_2; tell .*\{rater\}"
+        ValueError, match=r"matches two files for one place of case 'A': .*r_1 and .*r_2; distinguish .*\{rater\}"
     ):
         discover("{case}/p", "{case}/r_*")
 

@@ -74,6 +74,10 @@ def together(case, *, crop=False, n_voxels=40, options=None, n_jobs=1):
     return probs, raters, roi, opened
 
 
+def recalls_of(opened):
+    return (None, None) if opened.recall is None else (opened.recall.union, opened.recall.per_rater)
+
+
 def assert_as_loaded(case, options=None, **how):
     options = options or LoadOptions()
     loaded = case.load(options=options)
@@ -91,9 +95,7 @@ def assert_as_loaded(case, options=None, **how):
         loaded.voxel_volume_ml,
     )
     assert (opened.geometry is None) == (loaded.geometry is None)
-    np.testing.assert_equal(
-        (opened.roi_recall, opened.rater_recalls), (loaded.roi_recall, loaded.rater_recalls)
-    )  # equal where nan
+    np.testing.assert_equal(recalls_of(opened), (loaded.roi_recall, loaded.rater_recalls))  # equal where nan
 
 
 @pytest.mark.usefixtures("either_decompressor")
@@ -231,7 +233,7 @@ def test_a_region_of_interest(tmp_path, suffix, outside):
             assert np.isnan(probs).sum() == probs.size - 4 * 3 * 5
         else:
             np.testing.assert_array_equal(probs, loaded.probs)
-        np.testing.assert_equal((opened.roi_recall, opened.rater_recalls), (loaded.roi_recall, loaded.rater_recalls))
+        np.testing.assert_equal(recalls_of(opened), (loaded.roi_recall, loaded.rater_recalls))
 
 
 def test_a_coarse_segmentation_makes_the_region(tmp_path):
@@ -251,7 +253,7 @@ def test_an_empty_region_gives_no_slab(tmp_path):
     case = Case("A", case.probs, case.raters, roi=write(tmp_path / "roi.npy", np.zeros(SHAPE, np.uint8)))
     with case.open(crop=True) as opened:
         assert list(opened.slabs(40)) == []
-    assert opened.roi_recall == 0
+    assert opened.recall.union == 0
 
 
 def test_of_uncompressed_probabilities_only_lines_in_the_box_are_read(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_options_that_make_no_sense_are_refused():
         ranked_probability_score([[0.5, 0.5]], [1], norm="k")
     with pytest.raises(ValueError, match="sample_weight must have the shape of probs"):
         ranked_probability_score([[0.5, 0.5]], [1], sample_weight=[1, 1])
-    with pytest.raises(ValueError, match="n_raters must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="n_raters must be a whole number of at least 1; got 0"):
         binomial_count_probs([0.5], 0)
 
 

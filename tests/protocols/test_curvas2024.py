@@ -1,12 +1,11 @@
-"""CURVAS 2024 scores: small cases by hand, the program's quirks, and the sound values beside them."""
+"""CURVAS 2024 scores: small cases by hand, the program's quirks, and the corrected values beside them."""
 
 import numpy as np
 import pytest
 
 from mrcalib.metrics import expected_calibration_error, gaussian_crps, majority_dice, volume_crps
 from mrcalib.protocols import curvas_2024, get_protocol
-from mrcalib.protocols._row_dice import row_dice
-from mrcalib.protocols._top_label import official_confidence_error, sound_confidence_error
+from mrcalib.protocols._official import corrected_confidence_error, official_confidence_error, row_dice
 
 ORGANS = ("pancreas", "kidney", "liver")
 
@@ -42,9 +41,9 @@ def test_voxels_on_which_raters_disagree_do_not_count_for_dice():
     prediction = labels[2].copy()
     prediction[9, 1:5] = 2  # wrong, where raters disagree about the liver, and no one says kidney
     probs = one_hot(labels[0])
-    sound = curvas_2024(probs, labels, prediction=prediction, strict=False)
-    assert sound["dice"]["liver"] == 1.0
-    assert sound["dice"]["kidney"] == pytest.approx(2 * 32 / (32 + 48))
+    corrected = curvas_2024(probs, labels, prediction=prediction, strict=False)
+    assert corrected["dice"]["liver"] == 1.0
+    assert corrected["dice"]["kidney"] == pytest.approx(2 * 32 / (32 + 48))
 
 
 def test_the_most_probable_class_is_what_is_overlapped_by_default():
@@ -80,9 +79,9 @@ def test_false_positives_in_rows_without_reference_score_as_perfect():
     assert row_dice(predicted, given) == 1.0
     labels = np.stack([given.astype(np.uint8)] * 3)
     probs = one_hot(predicted.astype(np.uint8))
-    strict, sound = (curvas_2024(probs, labels, strict=rule)["dice"]["pancreas"] for rule in (True, False))
+    strict, corrected = (curvas_2024(probs, labels, strict=rule)["dice"]["pancreas"] for rule in (True, False))
     assert strict == 1.0
-    assert sound == pytest.approx(2 * 80 / (80 + 160))
+    assert corrected == pytest.approx(2 * 80 / (80 + 160))
 
 
 def test_rows_by_hand():
@@ -110,11 +109,11 @@ def test_without_a_pancreas_its_volume_is_the_kidneys_and_the_livers_is_not_know
     labels = reading()
     labels[1][labels[1] == 1] = 0
     probs = np.stack([(labels == c).mean(axis=0) for c in (1, 2, 3)])
-    strict, sound = (curvas_2024(probs, labels, strict=rule) for rule in (True, False))
+    strict, corrected = (curvas_2024(probs, labels, strict=rule) for rule in (True, False))
     volumes = np.array([[(one == c).sum() for one in labels] for c in (1, 2, 3)], dtype=float)
     for organ, rater_volumes in zip(ORGANS, volumes, strict=True):
         expected = gaussian_crps(rater_volumes.mean(), rater_volumes.mean(), rater_volumes.std())
-        assert sound["crps"][organ] == pytest.approx(float(expected), abs=1e-4)
+        assert corrected["crps"][organ] == pytest.approx(float(expected), abs=1e-4)
     # pancreas: the kidney's 32 in place of 0, so that all raters "agree" on 32 voxels
     assert strict["crps"]["pancreas"] == 0.0
     # kidney: the liver's volume in place of the second rater's
@@ -161,15 +160,15 @@ def test_a_voxel_beyond_one_turns_all_probabilities_into_logits():
     before = curvas_2024(probs, labels)
     assert before["ece"] == pytest.approx(0.1, abs=1e-5)
     probs[0, 0, 0], probs[1, 0, 0] = 1.0, 2e-7
-    after, sound = (curvas_2024(probs, labels, strict=rule) for rule in (True, False))
+    after, corrected = (curvas_2024(probs, labels, strict=rule) for rule in (True, False))
     # softmax of (0.1, 0.9, 0, 0) and of (0.9, 0.1, 0, 0): the same largest value, and always right
     largest = np.exp(0.9) / (np.exp(0.9) + np.exp(0.1) + 2)
     assert after["ece"] == pytest.approx(1 - largest, abs=5e-3)
-    assert sound["ece"] == pytest.approx(0.099, abs=1e-5)
+    assert corrected["ece"] == pytest.approx(0.099, abs=1e-5)
     assert "takes all of them for logits" in " ".join(after["notes"])
-    assert "logits" not in " ".join(before["notes"] + sound["notes"])
+    assert "logits" not in " ".join(before["notes"] + corrected["notes"])
     protocol = get_protocol("curvas-2024")
-    told = protocol.disagreements(protocol.flatten(after), protocol.flatten(sound))
+    told = protocol.disagreements(protocol.flatten(after), protocol.flatten(corrected))
     (sentence,) = [s for s in told if s.startswith("ECE: 0.55")]
     assert "takes probabilities for logits" in sentence
 
@@ -177,8 +176,8 @@ def test_a_voxel_beyond_one_turns_all_probabilities_into_logits():
 def test_confidences_of_one_have_a_bin_of_their_own_in_the_program():
     confidence, correct = np.array([0.99, 1.0], dtype=np.float32), np.array([True, False])
     assert official_confidence_error(confidence, correct) == pytest.approx((0.01 + 1) / 2, rel=1e-5)
-    assert sound_confidence_error(confidence, correct) == pytest.approx(0.99 / 2, rel=1e-5)
-    assert np.isnan(sound_confidence_error(confidence[:0], correct[:0]))
+    assert corrected_confidence_error(confidence, correct) == pytest.approx(0.99 / 2, rel=1e-5)
+    assert np.isnan(corrected_confidence_error(confidence[:0], correct[:0]))
     assert np.isnan(official_confidence_error(confidence[:0], correct[:0]))
 
 

@@ -1,4 +1,4 @@
-"""Vascular invasion: the official program's numbers and quirks, and the sound form under the same keys."""
+"""Vascular invasion: the official program's numbers and quirks, and the corrected form under the same keys."""
 
 from __future__ import annotations
 
@@ -194,22 +194,22 @@ def test_a_missing_rater_is_left_out_and_an_empty_one_sees_no_contact(strict):
 def test_a_vessel_that_is_not_there_is_perfect_in_the_program_and_not_defined_in_the_sound_form():
     probs, masks, vessels = case()
     strict = curvas_pdacvi(probs, masks, vessels)
-    sound = curvas_pdacvi(probs, masks, vessels, (1, 1, 2), strict=False)
+    corrected = curvas_pdacvi(probs, masks, vessels, (1, 1, 2), strict=False)
     assert strict["vi"]["SMV"] == 0.0
     assert "not in the labels" in strict["vi_detail"]["SMV"]["ax"]["note"]
-    assert math.isnan(sound["vi"]["SMV"])
-    assert strict["vi"]["AORTA"] == sound["vi"]["AORTA"] == 0.0
+    assert math.isnan(corrected["vi"]["SMV"])
+    assert strict["vi"]["AORTA"] == corrected["vi"]["AORTA"] == 0.0
     assert strict["vi_detail"]["AORTA"]["ax"]["note"] is None
     assert any("SMV" in note for note in strict["notes"])
-    assert any("SMV" in note for note in sound["notes"])
+    assert any("SMV" in note for note in corrected["notes"])
 
 
 def test_no_tumour_at_all_is_no_contact():
     probs, masks, vessels = case()
     strict = official_invasion(0 * probs, list(0 * masks), vessels)
     assert strict["vi"]["SMA"] == 0.0
-    sound = curvas_pdacvi(0 * probs, 0 * masks, vessels, (1, 1, 1), strict=False)
-    assert sound["vi"]["SMA"] == 0.0
+    corrected = curvas_pdacvi(0 * probs, 0 * masks, vessels, (1, 1, 1), strict=False)
+    assert corrected["vi"]["SMA"] == 0.0
     tumour_only_predicted = curvas_pdacvi(probs, 0 * masks, vessels, (1, 1, 1), strict=False)
     assert tumour_only_predicted["vi"]["SMA"] > 100
 
@@ -227,18 +227,18 @@ def test_vessels_have_any_names(strict):
 def test_the_sound_form_is_the_metric_under_the_same_keys():
     probs, masks, vessels = case()
     affine = np.diag([0.8, -0.7, 3.0, 1.0])
-    sound = curvas_pdacvi(probs, masks, vessels, affine=affine, strict=False)
+    corrected = curvas_pdacvi(probs, masks, vessels, affine=affine, strict=False)
     metric = vascular_invasion(probs, masks, vessels, affine=affine, vessel_labels={"SMA": 5})
-    assert sound["vi"]["SMA"] == metric.wasserstein["SMA"]
-    assert set(sound["vi_detail"]["SMA"]) == set(PLANES)
+    assert corrected["vi"]["SMA"] == metric.wasserstein["SMA"]
+    assert set(corrected["vi_detail"]["SMA"]) == set(PLANES)
     axial = metric.per_plane["SMA"]["axial"]
-    told = sound["vi_detail"]["SMA"]["ax"]
+    told = corrected["vi_detail"]["SMA"]["ax"]
     assert told["rater_mean"] == pytest.approx(axial.degrees_raters.mean())
     assert told["prediction_std"] == pytest.approx(axial.degrees_prediction.std())
     assert told["wasserstein"] == axial.wasserstein
     assert told["note"] is None
     scalar = curvas_pdacvi(probs, masks, vessels, 1.68, affine=affine, strict=False)
-    assert scalar["vi"] == pytest.approx(sound["vi"], nan_ok=True)
+    assert scalar["vi"] == pytest.approx(corrected["vi"], nan_ok=True)
 
 
 def test_the_sound_form_asks_for_edges_and_says_what_it_takes_for_them():
@@ -252,12 +252,12 @@ def test_the_sound_form_asks_for_edges_and_says_what_it_takes_for_them():
 
 def test_a_plane_along_a_vessel_is_left_out_and_says_so_in_the_detail_only():
     probs, masks, vessels = case()
-    sound = curvas_pdacvi(probs, masks, vessels, (1, 1, 2), strict=False)
-    left_out = sound["vi_detail"]["SMA"]["axis 0"]
+    corrected = curvas_pdacvi(probs, masks, vessels, (1, 1, 2), strict=False)
+    left_out = corrected["vi_detail"]["SMA"]["axis 0"]
     assert math.isnan(left_out["rater_mean"])
     assert "plane is left out" in left_out["note"]
-    assert not any("left out" in note for note in sound["notes"])
-    assert sound["vi"]["SMA"] == sound["vi_detail"]["SMA"]["axis 2"]["wasserstein"]
+    assert not any("left out" in note for note in corrected["notes"])
+    assert corrected["vi"]["SMA"] == corrected["vi_detail"]["SMA"]["axis 2"]["wasserstein"]
 
 
 def test_the_program_s_scores_are_of_volumes():

@@ -1,4 +1,4 @@
-"""CURVAS-PDACVI scores: what the official program answers, its quirks, and the sound values beside them."""
+"""CURVAS-PDACVI scores: what the official program answers, its quirks, and the corrected values beside them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from mrcalib.metrics import (
     volume_crps,
 )
 from mrcalib.protocols import curvas_pdacvi
-from mrcalib.protocols._box import annotation_box, wraps
-from mrcalib.protocols._top_label import official_top_label_ece
-from mrcalib.protocols._truncated_crps import truncated_crps
+from mrcalib.protocols._official import annotation_box, official_top_label_ece, truncated_crps, wraps
 
 SHARED = Path(os.environ.get("MRCALIB_SHARED", Path(__file__).parents[3] / "shared"))
 OFFICIAL = SHARED / "parity" / "pdacvi_official.json"
@@ -100,15 +98,15 @@ def lesion(start, shape=(40, 50, 60), n_raters=5):
 
 def test_a_lesion_near_the_low_edge_is_left_out_and_flagged_in_strict_mode_only():
     probs, masks = lesion(5)
-    strict, sound = curvas_pdacvi(probs, masks), curvas_pdacvi(probs, masks, strict=False)
+    strict, corrected = curvas_pdacvi(probs, masks), curvas_pdacvi(probs, masks, strict=False)
     assert strict["box"][0] == (-15, 30)
     assert strict["box_wraps"]
     wrong = (slice(25, 30), slice(5, 50), slice(5, 50))  # what slice(-15, 30) takes of 40 slices
     assert masks[:, *wrong].sum() == 0
     assert strict["ece_per_rater"] == [official_top_label_ece(probs[wrong], mask[wrong]) for mask in masks]
-    assert sound["box"] == ((0, 30), (5, 50), (5, 50))
-    assert not sound["box_wraps"]
-    assert sound["ece"] > 0
+    assert corrected["box"] == ((0, 30), (5, 50), (5, 50))
+    assert not corrected["box_wraps"]
+    assert corrected["ece"] > 0
 
 
 def test_a_box_that_wraps_to_nothing_has_no_ece():
@@ -137,15 +135,15 @@ def test_no_annotation_at_all_has_no_box():
     assert strict["tdsc"] == 1.0
     assert strict["box"] is None
     assert np.isnan(strict["ece"])
-    sound = curvas_pdacvi(probs, masks, strict=False)
-    assert (sound["ece"], sound["crps"]) == (0.0, 0.0)
-    assert np.isnan([sound["tdsc"], sound["dice_majority"]]).all()
+    corrected = curvas_pdacvi(probs, masks, strict=False)
+    assert (corrected["ece"], corrected["crps"]) == (0.0, 0.0)
+    assert np.isnan([corrected["tdsc"], corrected["dice_majority"]]).all()
     assert strict["dice_majority"] == 0.0
     assert strict["notes"][-2:] == [
         "No rater marked a voxel: the program stops with an error, and ece is not defined.",
         "Neither the prediction nor the raters' mean exceeds any threshold: tdsc is 1, and dice_majority 0.",
     ]
-    assert sound["notes"][-2:] == [
+    assert corrected["notes"][-2:] == [
         "No rater marked a voxel: ece is that of the whole volume.",
         "Neither the prediction nor the raters' mean exceeds any threshold: tdsc is not defined.",
     ]
@@ -157,8 +155,8 @@ def test_confidence_one_has_a_bin_of_its_own():
     probs = np.float32([0.99, 1.0])
     mask = np.array([1, 0])
     assert official_top_label_ece(probs, mask) == pytest.approx((0.01 + 1.0) / 2, rel=1e-5)
-    sound = expected_calibration_error(probs, mask, kind="top-label")
-    assert sound == pytest.approx((0.99 + 1 - 1) / 2, rel=1e-5)
+    corrected = expected_calibration_error(probs, mask, kind="top-label")
+    assert corrected == pytest.approx((0.99 + 1 - 1) / 2, rel=1e-5)
 
 
 def test_zero_is_a_confidence_of_one_too_and_a_half_is_background():

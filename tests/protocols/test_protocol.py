@@ -1,4 +1,4 @@
-"""The protocols by name, and where their strict and sound values part."""
+"""The protocols by name, and where their strict and corrected values part."""
 
 import math
 
@@ -31,9 +31,8 @@ def class_case():
 def test_the_names_are_those_that_there_are():
     assert PROTOCOLS == ("curvas-pdacvi", "curvas-2024", "qubiq")
     assert [get_protocol(name).name for name in PROTOCOLS] == list(PROTOCOLS)
-    with pytest.raises(
-        ValueError, match="protocol must be one of 'curvas-pdacvi', 'curvas-2024', 'qubiq'; got 'CURVAS'"
-    ):
+    assert get_protocol("CURVAS-PDACVI 2025") is get_protocol("Curvas_PDACVI") is get_protocol("curvas-pdacvi")
+    with pytest.raises(ValueError, match=r"no protocol 'CURVAS'\. Did you mean 'curvas-2024' or 'curvas-pdacvi'"):
         get_protocol("CURVAS")
 
 
@@ -112,20 +111,20 @@ def test_strict_and_sound_agree_on_a_plain_case():
     masks[1, 24] = masks[0, 25]
     masks[2, 31:33] = masks[0, 26]
     smooth = np.clip(masks.mean(axis=0) + rng.normal(0, 0.02, probs.shape), 0.001, 0.999).astype(np.float32)
-    strict, sound = (protocol.score(smooth, masks, strict=rule) for rule in (True, False))
-    assert strict["tdsc"] == pytest.approx(sound["tdsc"], abs=1e-6)
+    strict, corrected = (protocol.score(smooth, masks, strict=rule) for rule in (True, False))
+    assert strict["tdsc"] == pytest.approx(corrected["tdsc"], abs=1e-6)
     near = smooth * np.float32(0.01) + np.float32(0.99) * masks.mean(axis=0).astype(np.float32)
-    strict, sound = (protocol.score(near, masks, strict=rule) for rule in (True, False))
-    assert protocol.disagreements(strict, sound) == []
+    strict, corrected = (protocol.score(near, masks, strict=rule) for rule in (True, False))
+    assert protocol.disagreements(strict, corrected) == []
 
 
 def test_a_box_that_wraps_is_told():
     probs, masks, _ = case(start=3)
     protocol = get_protocol("curvas-pdacvi")
     probs = 0.1 + probs * 0.7
-    strict, sound = (protocol.score(probs, masks, strict=rule) for rule in (True, False))
+    strict, corrected = (protocol.score(probs, masks, strict=rule) for rule in (True, False))
     assert math.isnan(strict["ece"])
-    (sentence,) = [s for s in protocol.disagreements(strict, sound) if s.startswith("ECE: not defined")]
+    (sentence,) = [s for s in protocol.disagreements(strict, corrected) if s.startswith("ECE: not defined")]
     assert "box holds no voxel" in sentence
 
 
@@ -139,7 +138,7 @@ def test_raters_who_agree_and_a_saturated_crps_are_told():
     masks[4] = masks[0]
     agreed = [protocol.score(empty, masks, strict=rule) for rule in (True, False)]
     (sentence,) = [s for s in protocol.disagreements(*agreed) if s.startswith("CRPS")]
-    assert sentence.startswith("CRPS: 0 by the program, 216 sound; the raters give one volume")
+    assert sentence.startswith("CRPS: 0 by the program, 216 corrected; the raters give one volume")
 
 
 def test_errors_that_cancel_in_the_top_label_are_told():
@@ -149,24 +148,24 @@ def test_errors_that_cancel_in_the_top_label_are_told():
     masks = (rng.random((5, *shape)) < np.where(high, 0.6, 0.2)).astype(np.uint8)
     probs = np.where(high, 0.7, 0.3).astype(np.float32)  # 0.1 too much everywhere: PEERS 4a, row 5
     protocol = get_protocol("curvas-pdacvi")
-    strict, sound = (protocol.score(probs, masks, strict=rule) for rule in (True, False))
-    assert sound["ece"] < 0.005
-    assert sound["ece_foreground"] == pytest.approx(0.1, abs=0.005)
-    assert any("errors of either half cancel" in s for s in protocol.disagreements(strict, sound))
+    strict, corrected = (protocol.score(probs, masks, strict=rule) for rule in (True, False))
+    assert corrected["ece"] < 0.005
+    assert corrected["ece_foreground"] == pytest.approx(0.1, abs=0.005)
+    assert any("errors of either half cancel" in s for s in protocol.disagreements(strict, corrected))
 
 
 def test_an_undefined_overlap_is_told():
     protocol = get_protocol("curvas-pdacvi")
     probs, masks = np.zeros((4, 4, 4), np.float32), np.zeros((5, 4, 4, 4), np.uint8)
-    strict, sound = (protocol.score(probs, masks, strict=rule) for rule in (True, False))
-    told = protocol.disagreements(strict, sound)
-    assert any(s.startswith("TDSC: 1 by the program, not defined sound; neither side has a voxel") for s in told)
-    assert any(s.startswith("ECE: not defined by the program, 0 sound") for s in told)
+    strict, corrected = (protocol.score(probs, masks, strict=rule) for rule in (True, False))
+    told = protocol.disagreements(strict, corrected)
+    assert any(s.startswith("TDSC: 1 by the program, not defined corrected; neither side has a voxel") for s in told)
+    assert any(s.startswith("ECE: not defined by the program, 0 corrected") for s in told)
 
 
 @given(a=st.floats(-1e3, 1e3), b=st.floats(-1e3, 1e3))
 def test_both_gaps_must_be_exceeded(a, b):
-    rule = Disagreement(5.0, 0.1, lambda strict, sound: "")
+    rule = Disagreement(5.0, 0.1, lambda strict, corrected: "")
     gap = abs(a - b)
     assert rule.matters(a, b) == rule.matters(b, a) == (gap > 5 and gap > 0.1 * max(abs(a), abs(b)))
     assert rule.matters(a, math.nan)
@@ -180,7 +179,7 @@ def test_there_is_a_sentence_for_every_measure(name):
     protocol = get_protocol(name)
     low, high = ({m.name: v for m in protocol.measures} for v in (1.0, 100.0))
     undefined = {m.name: math.nan for m in protocol.measures}
-    for strict, sound in ((low, high), (high, low), (low, undefined), (undefined, low)):
-        told = protocol.disagreements(strict, sound)
+    for strict, corrected in ((low, high), (high, low), (low, undefined), (undefined, low)):
+        told = protocol.disagreements(strict, corrected)
         assert [s.split(":")[0] for s in told] == [m.label for m in protocol.measures]
         assert all(s.endswith(".") and protocol.readings[0] in s for s in told)

@@ -42,9 +42,9 @@ def test_a_value_equal_to_a_threshold_is_either():
     assert scores["dice_strict"] == pytest.approx(8 / 9)  # nothing exceeds 0.9
     assert scores["dice_inclusive"] == 1.0
     protocol = get_protocol("qubiq")
-    strict, sound = (protocol.score([0.9, 0.5, 0.0, 0.0], MASKS, strict=rule) for rule in (True, False))
-    assert (strict, sound) == ({"qubiq": scores["dice_strict"]}, {"qubiq": 1.0})
-    (sentence,) = protocol.disagreements(strict, sound)
+    strict, corrected = (protocol.score([0.9, 0.5, 0.0, 0.0], MASKS, strict=rule) for rule in (True, False))
+    assert (strict, corrected) == ({"qubiq": scores["dice_strict"]}, {"qubiq": 1.0})
+    (sentence,) = protocol.disagreements(strict, corrected)
     assert sentence.startswith("QUBIQ Dice: 0.8889 with > at the thresholds, 1 with >=; the organisers do not say")
     assert protocol.disagreements(strict, strict) == []
 

@@ -116,8 +116,8 @@ def test_curvas_2024_answers(strict, case):
             assert f"No rater marked the {organ}." in scores["notes"]
             assert math.isnan(dice) or dice == 0
     if strict:
-        sound = curvas_2024(probs, raters, strict=False)
-        assert np.isfinite(list(sound["crps"].values())).all()
+        corrected = curvas_2024(probs, raters, strict=False)
+        assert np.isfinite(list(corrected["crps"].values())).all()
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -6,7 +6,7 @@ import numpy as np
 
 from mrcalib import Case
 from mrcalib.protocols import Protocol
-from mrcalib.protocols._protocol import Disagreement, measure
+from mrcalib.protocols._protocol import Disagreement, Measure
 
 SHAPE = (6, 5, 4)
 
@@ -57,9 +57,9 @@ def stub(scorer, name="stub", **changes):
         "name": name,
         "title": "Stub 2000",
         "measures": (
-            measure("gap", "gap", "lower"),
-            measure("volume", "volume", "lower", "mm³"),
-            measure("level", "level", "higher"),
+            Measure("gap", "gap", "lower"),
+            Measure("volume", "volume", "lower", "mm³"),
+            Measure("level", "level", "higher"),
         ),
         "needs_vessels": False,
         "needs_classes": False,

@@ -11,8 +11,7 @@ import pytest
 from plain_protocol import Recorder, make_cases, stub
 
 from mrcalib import compare
-from mrcalib.study._latex import escaped
-from mrcalib.study._paper import dispute_lines, partly_defined
+from mrcalib.study._tables import dispute_lines, escaped, partly_defined
 
 METHODS = ["none", "single-rater", "MHR", "Platt"]
 
@@ -28,7 +27,9 @@ def told(study, **values):
     statistics = {(m, gap.name): np.array(v, dtype=float)[:, np.newaxis] for m, v in values.items()}
     n = len(next(iter(values.values())))
     ids = tuple(f"c{i}" for i in range(n))
-    return replace(study, methods=tuple(values), metrics=(gap,), ids=ids, groups=ids, statistics=statistics, sound=None)
+    return replace(
+        study, methods=tuple(values), metrics=(gap,), ids=ids, groups=ids, statistics=statistics, corrected=None
+    )
 
 
 def by_hand(study, metric, seed=3, n=400):
@@ -44,9 +45,9 @@ def by_hand(study, metric, seed=3, n=400):
     return {method: np.array(of) for method, of in samples.items()}
 
 
-@pytest.mark.parametrize("which", ["program", "sound"])
+@pytest.mark.parametrize("which", ["program", "corrected"])
 def test_values_and_intervals_are_those_of_a_bootstrap_of_patients(study, which):
-    of = study if which == "program" else study.sound
+    of = study if which == "program" else study.corrected
     table = of.paper_table(intervals=True)
     for metric in of.metrics[:2]:
         for method, samples in by_hand(of, metric).items():
@@ -172,10 +173,10 @@ def test_negative_values_have_a_minus_sign(study):
 def test_the_text_has_the_sound_values_beside_those_that_are_off(study):
     lines = study.to_paper_text(reference="MHR").splitlines()
     assert lines[0] == "Table 1: bootstrap means; * best, ! worst, † significantly worse than MHR"
-    assert re.split(r"\s{2,}", lines[3].strip()) == ["gap ↓", "gap sound ↓", "volume mm³ ↓", "level ↑"]
-    assert "volume sound" not in "\n".join(lines)
+    assert re.split(r"\s{2,}", lines[3].strip()) == ["gap ↓", "gap corrected ↓", "volume mm³ ↓", "level ↑"]
+    assert "volume corrected" not in "\n".join(lines)
     agree = replace(study, disputes=())
-    assert "sound" not in agree.to_paper_text()
+    assert "corrected" not in agree.to_paper_text()
     assert max(map(len, study.to_paper_text(intervals=True).splitlines())) <= 120
 
 

@@ -39,7 +39,7 @@ def test_values_are_the_protocol_s_own_at_the_maps_fitted_to_the_other_patients(
     study = quick(cases, protocol)
     expected = Recorder()
     for i, fitted in enumerate(held_out_maps(cases, MHRIsotonicCalibrator)):
-        for strict, told in ((True, study), (False, study.sound)):
+        for strict, told in ((True, study), (False, study.corrected)):
             scores = expected(fitted(cases[i].probs), list(cases[i].masks.values()), spacing=(1, 2, 3), strict=strict)
             for metric in told.metrics:
                 value = told.case_values("MHR", metric)[i]
@@ -114,7 +114,7 @@ def test_a_missing_rater_stays_missing(cases, protocol, recorder):
     cases[1] = replace(cases[1], raters=cases[1].masks | {"b": None})
     quick(cases, protocol)
     raters = [asked["raters"] for asked in recorder.asked]
-    assert sum(any(mask is None for mask in of) for of in raters) == 2 * 2  # methods, and strict and sound
+    assert sum(any(mask is None for mask in of) for of in raters) == 2 * 2  # methods, and strict and corrected
 
 
 def test_differences_are_of_cases_that_both_methods_define(cases, protocol):
@@ -134,7 +134,7 @@ def test_disputes_say_where_the_program_and_the_sound_value_part(cases, protocol
         for case, a, b in zip(
             study.ids,
             study.case_values(method, study.metrics[0]),
-            study.sound.case_values(method, study.metrics[0]),
+            study.corrected.case_values(method, study.metrics[0]),
             strict=True,
         )
         if abs(a - b) > 0.1
@@ -147,7 +147,7 @@ def test_disputes_say_where_the_program_and_the_sound_value_part(cases, protocol
 
 def test_everything_is_json(cases, protocol):
     told = json.loads(json.dumps(quick(cases, protocol).to_dict(), allow_nan=False))
-    assert told["protocol"] == told["sound"]["protocol"] == "stub"
+    assert told["protocol"] == told["corrected"]["protocol"] == "stub"
     assert told["tallied"]["metrics"][0]["name"] == "brier"
     assert "protocol" not in told["tallied"]
     assert told["disputes"][0]["measure"] == "gap"
@@ -292,7 +292,9 @@ def test_a_case_that_fails_is_named_and_left_out_for_all_methods(cases, tmp_path
     study = quick(cases, stub(failing(cases[2])), failures=failures, checkpoints=tmp_path)
     assert list(failures) == ["c2"]
     assert str(failures["c2"]) == "no such vessel"
-    assert study.ids == study.sound.ids == ("c0", "c1", "c3", "c4", "c5")
+    assert study.ids == study.corrected.ids == ("c0", "c1", "c3", "c4", "c5")
+    with pytest.warns(DeprecationWarning, match=r"Study\.sound is now called Study\.corrected"):
+        assert study.sound is study.corrected
     assert len(study.tallied.ids) == 6
     assert study.description.startswith("Stub 2000: 5 cases in 3 groups")
     assert {path.stem for path in (tmp_path / "scores").iterdir()} == set(study.ids)
@@ -328,7 +330,7 @@ def test_a_cohort_needs_the_cases_it_was_made_of(cases, protocol):
 
 
 def test_wrong_protocols_are_refused(cases, recorder):
-    with pytest.raises(ValueError, match="protocol must be one of 'curvas-pdacvi'"):
+    with pytest.raises(ValueError, match=r"no protocol 'curvas'\. Did you mean 'curvas-2024' or 'curvas-pdacvi'"):
         quick(cases, "curvas")
     with pytest.raises(ValueError, match="scores label maps of several classes"):
         quick(cases, "curvas-2024")
@@ -358,7 +360,7 @@ def test_the_challenge_is_scored_as_by_direct_calls():
     rules = get_protocol("curvas-pdacvi")
     for case in cases:
         calibrated = study.held_out[case.id]["TwinTrack"](case.probs)
-        for strict, told in ((True, study), (False, study.sound)):
+        for strict, told in ((True, study), (False, study.corrected)):
             scores = rules.score(calibrated, list(case.raters), vessels=vessels, spacing=case.spacing, strict=strict)
             for metric in told.metrics:
                 value = told.case_values("TwinTrack", metric)[told.ids.index(case.id)]

@@ -1,4 +1,4 @@
-"""``mrcalib detect``: boxes. Its own commands evaluate, ensemble, fit and apply, one file each."""
+"""``mrcalib detect``, with its commands evaluate, ensemble, fit and apply, one file each."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _DESCRIPTION = """\
-Scores of object detectors that mean something when raters draw different boxes. A detection is what a voxel is in
-segmentation: its score the probability, a rater's box that it matches that rater's vote; the image is the case.
+Evaluate, pool and calibrate object detectors where raters draw different boxes. A detection takes the place of a voxel: its
+score is the probability, and a rater has voted for it who drew a box that it matches. An image takes the place of a case.
 """
 _EXAMPLES = """\
 examples:
   # are the scores calibrated? raters' boxes and a detector's, as COCO JSON
   mrcalib detect evaluate --raters ann.json bo.json --detections model.json --out results
 
-  # how far do raters agree? (CSV, napari's rectangles and COCO JSON with the rater in each annotation do as well)
+  # how far do raters agree? boxes may be in CSV tables, napari's rectangles or COCO JSON
   mrcalib detect evaluate --raters boxes.csv --out agreement
 
-  # rater-specific ensemble against one trained on mixed labels, by number of models
+  # compare a rater-specific ensemble with one trained on mixed labels, for several numbers of models
   mrcalib detect ensemble --rater-models ann rs1_*.json --rater-models bo rs2_*.json --models ls_*.json \\
       --raters consensus.json --sizes 2 4 8 20 -o ensembles
 
-  # calibrate a detector's scores to the raters, and apply that to new detections
+  # calibrate a detector's scores to the raters, then the scores of new detections
   mrcalib detect fit --raters ann.json bo.json --detections model.json -o calibrator.json
   mrcalib detect apply calibrator.json new.json -o calibrated
 
-Each explains itself: mrcalib detect evaluate --help
+Each command explains its options, with examples: mrcalib detect evaluate --help
 """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._files import to_json, write_json
 from mrcalib.cli._options import add_common
 from mrcalib.cli._words import in_options
-from mrcalib.detection.commands.inputs import action
+from mrcalib.detection.commands.options import action
 
 if TYPE_CHECKING:
     from mrcalib.calibrators import Calibrator
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Calibrate the scores in files of detections (COCO results, COCO JSON with scores, CSV with a column score). All other fields
-stay, and so do order and ids; inputs are never overwritten. Beside each file NAME.json lies NAME.provenance.json, which
-says what it was made of.
+Calibrate the scores in files of detections: COCO results, COCO JSON with scores, or CSV with a column score. Everything else
+in a file stays as it is, order and ids included, and an input is never overwritten. A file NAME.provenance.json beside each
+output records the input and the calibrator.
 """
 _EXAMPLES = """\
   mrcalib detect apply calibrator.json new.json -o calibrated
@@ -47,10 +46,15 @@ def add_parser(subparsers: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     parser.add_argument("calibrator", type=Path, metavar="CALIBRATOR", help="JSON file from mrcalib detect fit")
-    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE", help="detections with scores")
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="FILE", help="file of detections with scores")
     output = parser.add_argument_group("what is written")
     output.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="OUT", help="folder; or, for one file, a .json or .csv file"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="a folder; or, for a single input, a .json or .csv file",
     )
     output.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     add_common(parser)
@@ -74,10 +78,17 @@ def run(args: argparse.Namespace) -> int:
     failures: dict[str, str] = {}
     for done, (path, target) in enumerate(targets, start=1):
         try:
-            told = _apply(calibrator, path, target, overwrite=args.overwrite)
-            _write_sidecar(told, {"calibrator": origin, "detection": matched})
-            _warn_below(told, (matched or {}).get("score_floor", 0.0), console)
-            written.append(told)
+            result = _apply(calibrator, path, target, overwrite=args.overwrite)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            about = {"input_sha256": digest, "calibrator": origin, "detection": matched}
+            write_json(_sidecar(target), {"mrcalib": __version__, **result, **about})
+            lowest, floor = result["lowest_score"], (matched or {}).get("score_floor", 0.0)
+            if result["n_detections"] and lowest < floor:
+                console.complain(
+                    f"warning: {path} has scores from {lowest:g}, below the floor of the fit, {floor:g}: their calibrated "
+                    "scores are extrapolated."
+                )
+            written.append(result)
             status = "calibrated"
         except (ValueError, TypeError, OSError) as error:
             failures[str(path)] = in_options(error)
@@ -130,16 +141,3 @@ def _apply(calibrator: Calibrator, path: Path, target: Path, *, overwrite: bool)
 
 def _sidecar(target: Path) -> Path:
     return target.with_name(f"{target.stem}.provenance.json")
-
-
-def _write_sidecar(told: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    digest = hashlib.sha256(told["input"].read_bytes()).hexdigest()
-    write_json(_sidecar(told["output"]), {"mrcalib": __version__, **told, "input_sha256": digest, **about})
-
-
-def _warn_below(told: Mapping[str, Any], floor: float, console: Console) -> None:
-    if told["n_detections"] and told["lowest_score"] < floor:
-        console.complain(
-            f"warning: {told['input']} has scores from {told['lowest_score']:g}, below the floor of the fit, {floor:g}: what "
-            "these became is an extrapolation."
-        )

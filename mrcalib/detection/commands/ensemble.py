@@ -11,36 +11,25 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import to_json, write_command, write_csv, write_json
-from mrcalib.cli._options import add_common, count
+from mrcalib.cli._options import count
 from mrcalib.cli._tables import number, table
-from mrcalib.detection.commands.evaluate import add_scoring
-from mrcalib.detection.commands.inputs import (
-    Inputs,
-    action,
-    add_matching,
-    add_raters,
-    images_of,
-    iou,
-    named,
-    read_models,
-    read_raters,
-    tell_failures,
-)
-from mrcalib.detection.commands.scores import bootstrap_of, calibration, mean_over_raters, raters_in
+from mrcalib.detection.commands.inputs import Inputs, as_texts, images_of, read_models, read_raters
+from mrcalib.detection.commands.options import action, add_matching, add_output, add_raters, add_scoring, iou, named
+from mrcalib.detection.commands.scores import calibration, mean_over_raters, ranking_options, raters_in
 
 if TYPE_CHECKING:
     from mrcalib.cli._options import Subparsers
-    from mrcalib.detection.boxes import Boxes
     from mrcalib.detection.images import DetectionImage
     from mrcalib.detection.scores import DetectionScore
 
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Pool the detections of several models: boxes of different models that overlap are one object, its box their mean, its score
-their sum over the number of models, so that a model that did not find it counts 0. --rater-models makes a rater-specific
-ensemble (RSE), of models that were each trained on one rater's boxes; --models a label-sampling ensemble (LSE), of models
-trained on all raters' boxes mixed. List the best models first: ensembles of --sizes take the first ones.
+Pool the detections of several models. Boxes of different models that overlap are one object: its box is their mean, and its
+score the sum of theirs over the number of models, so that a model that did not find it counts as 0. --rater-models makes a
+rater-specific ensemble (RSE) of models that were each trained on the boxes of one rater; --models makes a label-sampling
+ensemble (LSE) of models that were trained on the boxes of all raters, mixed. List the best models first: an ensemble of
+--sizes takes the first ones.
 """
 _EXAMPLES = """\
   mrcalib detect ensemble --models ls_*.json --images test.json -o ensembles
@@ -72,15 +61,15 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FILE",
-        help="models trained on mixed labels (LSE)",
+        help="the models trained on mixed labels (LSE)",
     )
     models.add_argument(
         "--rater-models",
         nargs="+",
         action="append",
         default=[],
-        metavar="WORD",
-        help="a rater's name and the files of the models trained on this rater's boxes; once for each rater (RSE)",
+        metavar=("RATER", "FILE"),
+        help="the name of a rater, then the files of the models trained on this rater's boxes; once for each rater (RSE)",
     )
     add_raters(parser, required=False)
     how = parser.add_argument_group("how boxes are pooled")
@@ -88,17 +77,21 @@ def add_parser(subparsers: Subparsers) -> None:
         "--grouping",
         choices=("clique", "bsas", "wbf"),
         default="clique",
-        help="clique: all boxes of a group overlap each other, one a model; bsas: they overlap the group's mean box; wbf: "
-        "weighted box fusion (default: %(default)s)",
+        help="clique: all boxes of a group overlap each other, at most one of each model; bsas: they overlap the mean box of "
+        "the group, at most one of each model; wbf: weighted boxes fusion (default: %(default)s)",
     )
     how.add_argument(
-        "--grouping-iou", type=iou, default=0.5, metavar="T", help="overlap within a group (default: %(default)s)"
+        "--grouping-iou",
+        type=iou,
+        default=0.5,
+        metavar="T",
+        help="intersection over union that boxes of a group exceed (default: %(default)s)",
     )
     how.add_argument(
         "--score",
         choices=("ensemble-size", "group-size"),
         default="ensemble-size",
-        help="divide the sum of scores by the number of models, or of those that found the object (default: %(default)s)",
+        help="divide the sum of a group's scores by the number of all models, or by that of its boxes (default: %(default)s)",
     )
     how.add_argument(
         "--sizes",
@@ -106,21 +99,12 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="also score ensembles of so many models, the first ones of each rater in equal parts (needs --raters)",
+        help="score ensembles of these numbers of models, the first ones of each rater in equal parts (needs --raters)",
     )
     add_matching(parser)
     add_scoring(parser, 100)
-    output = parser.add_argument_group("what is written")
-    output.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="LSE.json and RSE.json, COCO JSON; with --raters also models.csv, sizes.csv and pictures",
-    )
-    output.add_argument("--no-figures", action="store_true", help="leave the pictures out")
-    add_common(parser)
+    writes = "for LSE.json and RSE.json (COCO JSON); with --raters also for models.csv, sizes.csv and figures"
+    add_output(parser, "-o", "--out", required=True, writes=writes)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,22 +115,26 @@ def run(args: argparse.Namespace) -> int:
     plan = _plan(inputs, args)
     by_model = images_of(inputs, args)
     n_images = len(next(iter(by_model.values())))
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "n_images": n_images,
-        "ensembles": {kind: {who: list(models) for who, models in plan[kind].items()} for kind in plan},
+        "ensembles": {kind: {rater: list(models) for rater, models in plan[kind].items()} for kind in plan},
         "grouping": {"method": args.grouping, "iou_threshold": args.grouping_iou, "score": args.score},
-        "failures": {image: str(error) for image, error in inputs.failures.items()},
+        "failures": as_texts(inputs.failures),
     }
     written: list[Path] = []
     if n_images:
         fused = {kind: _combined(kind, plan[kind], by_model, None, args) for kind in plan}
         written += [_write_coco(args.out / f"{kind}.json", images, inputs, kind) for kind, images in fused.items()]
         if args.raters:
-            told |= _scores(plan, by_model, fused, args, written)
-        written.append(write_json(args.out / "ensemble.json", told))
+            tables, by_size = _scores(plan, by_model, fused, args)
+            results |= tables
+            written += _write_tables(tables, args.out)
+            if not args.no_figures:
+                written += _draw(by_size, fused, args)
+        written.append(write_json(args.out / "ensemble.json", results))
         written.append(write_command(args.out / "command.txt", args.words))
-        _report(told, written, args)
-    tell_failures(console, inputs.failures, len(inputs.raters.images))
+        _report(results, written, args)
+    console.failures(inputs.failures, len(inputs.raters.images), "images")
     return OK if n_images and not inputs.failures else BAD_DATA
 
 
@@ -176,7 +164,7 @@ def _plan(inputs: Inputs, args: argparse.Namespace) -> dict[str, dict[str, list[
     if args.models:
         plan[LSE] = {"": list(read_models(inputs, args.models, args))}
     for rater, *files in args.rater_models:
-        found = read_models(inputs, [named(file) for file in files], args, known=list(inputs.models))
+        found = read_models(inputs, [named(file) for file in files], args)
         plan.setdefault(RSE, {})[rater] = list(found)
     for size in args.sizes:
         for kind, by_rater in plan.items():
@@ -209,9 +197,7 @@ def _combined(
     first = next(iter(by_model.values()))
     images = []
     for position, image in enumerate(first):
-        found = {
-            rater: [_detections(by_model[model][position]) for model in models] for rater, models in by_rater.items()
-        }
+        found = {rater: [by_model[model][position].found() for model in models] for rater, models in by_rater.items()}
         if kind == LSE:
             boxes = LabelSamplingEnsemble(**options).combine(found[""])
         else:
@@ -220,15 +206,12 @@ def _combined(
     return images
 
 
-def _detections(image: DetectionImage) -> Boxes:
-    return image.found()
-
-
 def _write_coco(path: Path, images: Sequence[DetectionImage], inputs: Inputs, kind: str) -> Path:
     """The detections with the ids of the images that were read."""
-    from mrcalib.detection.files import BoxSet, merge_boxes, write_coco
+    from mrcalib.detection.files import BoxSet, write_coco
+    from mrcalib.detection.files.box_sets import merge_listings
 
-    known = merge_boxes([BoxSet(part.images, {}, part.categories) for part in (inputs.raters, *inputs.models.values())])
+    known = merge_listings([inputs.raters, *inputs.models.values()])
     here = {image.id: known.images[image.id] for image in images}
     found = BoxSet(here, {kind: {image.id: image.detections for image in images}}, known.categories)
     write_coco(path, found)
@@ -240,11 +223,8 @@ def _scores(
     by_model: Mapping[str, Sequence[DetectionImage]],
     fused: Mapping[str, Sequence[DetectionImage]],
     args: argparse.Namespace,
-    written: list[Path],
-) -> dict[str, Any]:
-    """Scores of models and ensembles; tables and pictures go to ``written``."""
-    import pandas as pd
-
+) -> tuple[dict[str, list[dict[str, Any]]], _Scores]:
+    """The tables of scores of models, of groups of models and of ensembles by size; and the scores of the last ones."""
     console: Console = args.console
     models = []
     total = len(by_model) + len(plan) * max(1, len(args.sizes))
@@ -267,30 +247,25 @@ def _scores(
     sizes = [
         _size_row(kind, size, score) for kind in by_size for size in by_size[kind] for score in by_size[kind][size]
     ]
-    groups = _model_groups(models)
-    for name, rows in (("models", models), ("model_groups", groups), ("sizes", sizes)):
-        written.append(write_csv(args.out / f"{name}.csv", pd.DataFrame(rows)))
-    if not args.no_figures:
-        written += _draw(by_size, fused, args)
-    return {"models": models, "model_groups": groups, "sizes": sizes}
+    return {"models": models, "model_groups": _model_groups(models), "sizes": sizes}, by_size
+
+
+def _write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> list[Path]:
+    import pandas as pd
+
+    return [write_csv(folder / f"{name}.csv", pd.DataFrame(rows)) for name, rows in tables.items()]
 
 
 def _ranking_scores(images: Sequence[DetectionImage], args: argparse.Namespace) -> dict[str, float]:
-    """mAP and mAR, and the standard deviation of mAP over resamples, as a model has them."""
+    """mAP and mAR of a model, with their intervals."""
     from mrcalib.detection.average_precision import average_precision, average_recall
 
     raters = raters_in(images, args.rater)
-    options = {"max_detections": args.max_detections, "score_floor": args.score_floor, **bootstrap_of(args)}
-    precision, _ = mean_over_raters(average_precision, images, raters, **options)
-    recall, _ = mean_over_raters(average_recall, images, raters, **options)
-    return {
-        "mAP": precision.value,
-        "mAP_low": precision.low,
-        "mAP_high": precision.high,
-        "mAR": recall.value,
-        "mAR_low": recall.low,
-        "mAR_high": recall.high,
-    }
+    row: dict[str, float] = {}
+    for score in (average_precision, average_recall):
+        mean, _ = mean_over_raters(score, images, raters, **ranking_options(args))
+        row |= {mean.name: mean.value, f"{mean.name}_low": mean.low, f"{mean.name}_high": mean.high}
+    return row
 
 
 def _ensemble_scores(images: Sequence[DetectionImage], args: argparse.Namespace) -> list[DetectionScore]:
@@ -298,8 +273,7 @@ def _ensemble_scores(images: Sequence[DetectionImage], args: argparse.Namespace)
     from mrcalib.detection.average_precision import average_precision
 
     raters = raters_in(images, args.rater)
-    options = {"max_detections": args.max_detections, "score_floor": args.score_floor, **bootstrap_of(args)}
-    precision, _ = mean_over_raters(average_precision, images, raters, **options)
+    precision, _ = mean_over_raters(average_precision, images, raters, **ranking_options(args))
     return [calibration(images, args.iou[0], args), precision]
 
 
@@ -331,13 +305,13 @@ def _model_groups(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     rows = []
     for kind, rater in dict.fromkeys((row["kind"], row["rater"]) for row in models):
-        mine = [row for row in models if (row["kind"], row["rater"]) == (kind, rater)]
-        told: dict[str, Any] = {"models": f"RS ({rater})" if kind == RSE else "LS", "n_models": len(mine)}
+        own = [row for row in models if (row["kind"], row["rater"]) == (kind, rater)]
+        group: dict[str, Any] = {"models": f"RS ({rater})" if kind == RSE else "LS", "n_models": len(own)}
         for name in ("mAP", "mAR"):
-            values = np.array([row[name] for row in mine])
-            told[name] = float(values.mean())
-            told[f"{name}_sd"] = float(values.std(ddof=1)) if values.size > 1 else float("nan")
-        rows.append(told)
+            values = np.array([row[name] for row in own])
+            group[name] = float(values.mean())
+            group[f"{name}_sd"] = float(values.std(ddof=1)) if values.size > 1 else float("nan")
+        rows.append(group)
     return rows
 
 
@@ -357,22 +331,22 @@ def _draw(by_size: _Scores, fused: Mapping[str, Sequence[DetectionImage]], args:
     return drawn
 
 
-def _report(told: Mapping[str, Any], written: Sequence[Path], args: argparse.Namespace) -> None:
+def _report(results: Mapping[str, Any], written: Sequence[Path], args: argparse.Namespace) -> None:
     console: Console = args.console
     if args.json:
-        console.show(to_json({**told, "written": list(written)}))
+        console.show(to_json({**results, "written": list(written)}))
         return
-    for kind, by_rater in told["ensembles"].items():
+    for kind, by_rater in results["ensembles"].items():
         parts = ", ".join(f"{len(models)}{f' of {rater}' if rater else ''}" for rater, models in by_rater.items())
-        console.show(f"{kind}: {parts} models in {told['n_images']} images")
-    if "model_groups" in told:
+        console.show(f"{kind}: {parts} models in {results['n_images']} images")
+    if "model_groups" in results:
         lines = [
             [
                 row["models"],
                 str(row["n_models"]),
                 *(f"{number(row[m], 3)} ± {number(row[m + '_sd'], 4)}" for m in ("mAP", "mAR")),
             ]
-            for row in told["model_groups"]
+            for row in results["model_groups"]
         ]
         console.show("\n" + table(["models", "n", "mAP ± sd of models", "mAR ± sd of models"], lines))
         lines = [
@@ -382,7 +356,7 @@ def _report(told: Mapping[str, Any], written: Sequence[Path], args: argparse.Nam
                 number(row["value"], 3),
                 f"{number(row['resampled_mean'], 3)} ± {number(row['resampled_sd'], 3)}",
             ]
-            for row in told["sizes"]
+            for row in results["sizes"]
         ]
         console.show("\n" + table(["ensemble", "score", "value", f"{args.resamples} resamples"], lines))
     console.show(f"\nWritten to {args.out}: {', '.join(path.name for path in written)}")

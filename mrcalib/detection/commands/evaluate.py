@@ -11,19 +11,9 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK
 from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
 from mrcalib.cli._files import to_json, write_command, write_csv, write_json
-from mrcalib.cli._options import add_common, count
 from mrcalib.cli._tables import number, table
-from mrcalib.detection.commands.inputs import (
-    action,
-    add_bootstrap,
-    add_matching,
-    add_raters,
-    images_of,
-    named,
-    read_models,
-    read_raters,
-    tell_failures,
-)
+from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
+from mrcalib.detection.commands.options import action, add_matching, add_output, add_raters, add_scoring
 from mrcalib.detection.commands.scores import row_of, scores_of
 
 if TYPE_CHECKING:
@@ -32,13 +22,13 @@ if TYPE_CHECKING:
     from mrcalib.detection.images import DetectionImage
     from mrcalib.detection.scores import DetectionScore
 
-__all__ = ["AGREEMENT_IOUS", "add_parser", "add_scoring", "draw_agreement", "most", "run"]
+__all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Score detectors against raters: D-ECE (is a score of 0.7 right in 7 of 10 detections?) at each --iou, over (detection,
-rater) pairs where there are several raters, and as the mean of each rater's own; mAP and mAR as COCO defines them; LaECE0;
-the LRP error. Intervals are of a bootstrap over images. Several raters are compared with each other as well (precision,
-recall and F1 over thresholds of overlap, objects in an image); without --detections that is all.
+Score detectors against raters. The scores are: D-ECE (are 7 of 10 detections with a score of 0.7 right?) at each --iou, over
+all pairs of a detection and a rater, and the mean of each rater's own D-ECE; mAP and mAR as in COCO; LaECE0; the LRP error.
+Their intervals come from a bootstrap over images. Where there are several raters, each pair of them is compared too:
+precision, recall and F1 over thresholds of overlap, and the number of objects in an image. Without --detections this is all.
 """
 _EXAMPLES = """\
   mrcalib detect evaluate --raters ann.json bo.json --detections model.json
@@ -46,8 +36,10 @@ _EXAMPLES = """\
   mrcalib detect evaluate --raters boxes.csv --rater gt --detections model.json --score-floor 0.05 --json
   mrcalib detect evaluate --raters 'test/{case}/{case}_{rater}.json' --out agreement
 """
-AGREEMENT_IOUS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
-_BETTER = {"mAP": "↑", "mAR": "↑"}
+_AGREEMENT_IOUS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+_PRINTED_IOUS = (0.3, 0.5, 0.75)
+_LISTED_PAIRS = 10
+_HIGHER_IS_BETTER = ("mAP", "mAR")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -61,97 +53,46 @@ def add_parser(subparsers: Subparsers) -> None:
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
-    add_raters(parser)
-    parser.add_argument(
-        "--detections",
-        type=named,
-        nargs="+",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="what detectors found, each a model: COCO results, COCO JSON or CSV with scores",
-    )
+    add_raters(parser, detections="several")
     add_matching(parser)
     add_scoring(parser, 1000)
-    output = parser.add_argument_group("what is written")
-    output.add_argument(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="scores.csv, bins.csv, agreement.csv, evaluation.json and pictures (default: nothing is written)",
+    writes = (
+        "for scores.csv, bins.csv, agreement.csv, objects.csv, evaluation.json and figures (default: none is written)"
     )
-    output.add_argument("--no-figures", action="store_true", help="leave the pictures out")
-    add_common(parser)
-
-
-def most(text: str) -> int | None:
-    """A whole number from 1 on, or "all"."""
-    return None if text == "all" else count(text)
-
-
-def add_scoring(parser: argparse.ArgumentParser, n_resamples: int) -> None:
-    """How scores are taken."""
-    group = parser.add_argument_group("scores")
-    group.add_argument(
-        "--rater", metavar="NAME", help="score against this rater alone, such as a consensus (default: all)"
-    )
-    group.add_argument("--bins", type=count, default=20, metavar="N", help="bins of D-ECE (default: %(default)s)")
-    group.add_argument(
-        "--max-detections",
-        type=most,
-        default=100,
-        metavar="N",
-        help="detections of an image and class that count for mAP and mAR, those of highest score, or all (default: "
-        "%(default)s, as COCO)",
-    )
-    add_bootstrap(group, n_resamples)
+    add_output(parser, "--out", required=False, writes=writes)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, print and write."""
+    """Read, score, write and print."""
+    from mrcalib.detection.files import detection_images
+
     console: Console = args.console
     inputs = read_raters(args)
     read_models(inputs, args.detections, args)
-    by_model = images_of(inputs, args)
-    n_images = len(inputs.raters.images)
-    images = _images(inputs, args)
-    rows: list[dict[str, Any]] = []
-    curves: dict[str, list[DetectionScore]] = {}
-    for done, (model, mine) in enumerate(by_model.items(), start=1):
-        if not mine:
-            break
-        scores, curves[model] = scores_of(mine, args)
-        rows += [row_of(model, whom, score) for whom, score in scores]
-        console.step(done, len(by_model), f"{model} scored")
+    by_model = images_of(inputs, args)  # first, for it finds the images that cannot be used
+    images = detection_images(inputs.raters, group=args.group, skip=inputs.failures)
     agreement = _agreement(images)
-    failures = inputs.failures
-    if not args.detections and agreement is None and images:
+    if images and not args.detections and agreement is None:
         console.complain(
             "There is nothing to score: one rater and no --detections, or no image that two raters looked at."
         )
         return BAD_DATA
-    told = {
+    rows, curves = _scores(by_model, args) if images else ([], {})
+    results = {
         "n_images": len(images),
         "raters": list(inputs.raters.sources),
         "scores": rows,
         "agreement": [] if agreement is None else agreement.table(),
-        "objects": _objects(agreement),
-        "failures": {image: str(error) for image, error in failures.items()},
+        "objects": [] if agreement is None else agreement.objects_table(),
+        "failures": as_texts(inputs.failures),
     }
-    written = [] if args.out is None or not images else _write(args, told, curves, agreement)
+    written = _write(results, curves, agreement, args) if args.out is not None and images else []
     if args.json:
-        console.show(to_json(told | {"written": written}))
+        console.show(to_json(results | {"written": written}))
     elif images:
-        _report(console, args, told, agreement)
-        if written:
-            console.show(f"\nWritten to {args.out}: {', '.join(path.name for path in written)}")
-    tell_failures(console, failures, n_images)
-    return BAD_DATA if failures or not images else OK
-
-
-def _images(inputs: Any, args: argparse.Namespace) -> list[DetectionImage]:
-    from mrcalib.detection.files import detection_images
-
-    return detection_images(inputs.raters, group=args.group, skip=inputs.failures)
+        _report(results, agreement, written, args)
+    console.failures(inputs.failures, len(inputs.raters.images), "images")
+    return BAD_DATA if inputs.failures or not images else OK
 
 
 def _agreement(images: Sequence[DetectionImage]) -> RaterAgreement | None:
@@ -160,70 +101,50 @@ def _agreement(images: Sequence[DetectionImage]) -> RaterAgreement | None:
 
     if not any(sum(boxes is not None for boxes in image.raters.values()) > 1 for image in images):
         return None
-    return rater_agreement(images, iou_thresholds=AGREEMENT_IOUS)
+    return rater_agreement(images, iou_thresholds=_AGREEMENT_IOUS)
 
 
-def _objects(agreement: RaterAgreement | None) -> list[dict[str, Any]]:
-    """Mean and standard deviation over images of the objects of each rater."""
-    import numpy as np
-
-    rows = []
-    for rater, found in zip(*((agreement.raters, agreement.n_objects) if agreement else ((), ())), strict=True):
-        known = found[~np.isnan(found)]
-        rows.append(
-            {
-                "rater": rater,
-                "n_images": int(known.size),
-                "mean": float(known.mean()) if known.size else float("nan"),
-                "sd": float(known.std(ddof=1)) if known.size > 1 else float("nan"),
-            }
-        )
-    return rows
+def _scores(
+    by_model: Mapping[str, Sequence[DetectionImage]], args: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, list[DetectionScore]]]:
+    """The rows of the table of scores, and each model's calibration errors with their bins."""
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[DetectionScore]] = {}
+    for done, (model, images) in enumerate(by_model.items(), start=1):
+        scores, curves[model] = scores_of(images, args)
+        rows += [row_of(model, against, score) for against, score in scores]
+        args.console.step(done, len(by_model), f"{model} scored")
+    return rows, curves
 
 
 def _write(
-    args: argparse.Namespace,
-    told: Mapping[str, Any],
+    results: Mapping[str, Any],
     curves: Mapping[str, Sequence[DetectionScore]],
     agreement: RaterAgreement | None,
+    args: argparse.Namespace,
 ) -> list[Path]:
     import pandas as pd
 
     out: Path = args.out
-    written = [
-        write_csv(out / f"{name}.csv", pd.DataFrame(rows))
-        for name, rows in (
-            ("scores", told["scores"]),
-            ("bins", _bins(curves)),
-            ("agreement", told["agreement"]),
-            ("objects", told["objects"]),
-        )
-        if rows
-    ]
-    written += [write_json(out / "evaluation.json", told), write_command(out / "command.txt", args.words)]
+    tables = {name: results[name] for name in ("scores", "agreement", "objects")} | {"bins": _bins(curves)}
+    written = [write_csv(out / f"{name}.csv", pd.DataFrame(rows)) for name, rows in tables.items() if rows]
+    written += [write_json(out / "evaluation.json", results), write_command(out / "command.txt", args.words)]
     if args.no_figures:
         return written
     if not have_matplotlib():
         args.console.complain(f"no pictures: {HOW_TO_GET_THEM}, or give --no-figures")
         return written
-    if curves:
-        from mrcalib.detection.plots import DetectionCalibrationDisplay
+    from mrcalib.detection.plots import DetectionCalibrationDisplay, RaterAgreementDisplay
 
+    if curves:
         written.append(DetectionCalibrationDisplay.from_scores(curves).plot().save(out / "calibration.png"))
     if agreement is not None:
-        written.append(draw_agreement(agreement, out))
+        written.append(RaterAgreementDisplay(agreement).plot().save(out / "agreement.png"))
     return written
 
 
-def draw_agreement(agreement: RaterAgreement, folder: Path) -> Path:
-    """Write the picture of objects and F1."""
-    from mrcalib.detection.plots import RaterAgreementDisplay
-
-    return RaterAgreementDisplay(agreement).plot().save(folder / "agreement.png")
-
-
 def _bins(curves: Mapping[str, Sequence[DetectionScore]]) -> list[dict[str, Any]]:
-    """What the pictures of calibration show."""
+    """The bins that the picture of calibration draws."""
     rows = []
     for model, scores in curves.items():
         for score in scores:
@@ -246,50 +167,52 @@ def _bins(curves: Mapping[str, Sequence[DetectionScore]]) -> list[dict[str, Any]
 
 
 def _report(
-    console: Console, args: argparse.Namespace, told: Mapping[str, Any], agreement: RaterAgreement | None
+    results: Mapping[str, Any], agreement: RaterAgreement | None, written: Sequence[Path], args: argparse.Namespace
 ) -> None:
-    rows = told["scores"]
+    console: Console = args.console
+    rows = results["scores"]
     if rows:
-        first = rows[0]
         console.show(
-            f"{told['n_images']} images, {len(told['raters'])} raters; {args.matching} matching for D-ECE in {args.bins} bins, "
-            f"scores from {args.score_floor:g}; {args.level:.0%} interval of {args.resamples} resamples\n"
+            f"{results['n_images']} images, {len(results['raters'])} raters; {args.matching} matching for D-ECE in {args.bins} "
+            f"bins, scores from {args.score_floor:g}; {args.level:.0%} interval of {args.resamples} resamples\n"
         )
-        lines = []
-        for row in rows:
-            interval = "" if row["low"] != row["low"] else f" [{number(row['low'], 3)}, {number(row['high'], 3)}]"
-            at = f" at IoU {row['iou']}" if row["score"] != "LaECE0" else ""
-            name = f"{row['score']}{at} {_BETTER.get(row['score'], '↓')}"
-            lines.append([row["model"], name, row["against"], f"{number(row['value'], 3)}{interval}"])
-        console.show(table(["model", "score", "against", "value"], lines))
+        console.show(table(["model", "score", "against", "value"], [_line(row) for row in rows]))
+        first = rows[0]
         console.show(
             f"\n{first['n_duplicates']} duplicates of {first['n_detections']} detections of {first['model']!r}."
         )
     if agreement is not None:
-        _report_agreement(console, told, several=len(agreement.pairs) > _LISTED_PAIRS, after=bool(rows))
+        title = "Raters against each other (boxes paired one to one; F1 over all images, and mean of images):"
+        console.show(f"\n{title}" if rows else title)
+        header = ["raters", "IoU", "precision", "recall", "F1", "image F1"]
+        console.show(table(header, _agreement_lines(results["agreement"], len(agreement.pairs))))
+    if written:
+        console.show(f"\nWritten to {args.out}: {', '.join(path.name for path in written)}")
 
 
-_LISTED_PAIRS = 10
+def _line(row: Mapping[str, Any]) -> list[str]:
+    interval = "" if row["low"] != row["low"] else f" [{number(row['low'], 3)}, {number(row['high'], 3)}]"
+    at = f" at IoU {row['iou']}" if row["score"] != "LaECE0" else ""
+    arrow = "↑" if row["score"] in _HIGHER_IS_BETTER else "↓"
+    return [row["model"], f"{row['score']}{at} {arrow}", row["against"], f"{number(row['value'], 3)}{interval}"]
 
 
-def _report_agreement(console: Console, told: Mapping[str, Any], *, several: bool, after: bool) -> None:
-    if after:
-        console.show()
-    console.show("Raters against each other (boxes paired one to one; F1 over all images, and mean of images):")
-    rows = [row for row in told["agreement"] if row["iou_threshold"] in (0.3, 0.5, 0.75)]
-    if several:
-        import pandas as pd
-
-        means = pd.DataFrame(rows).groupby("iou_threshold")[["precision", "recall", "f1", "mean_image_f1"]].mean()
-        pairs = len(rows) // 3
-        lines = [[f"mean of {pairs} pairs", f"{t:g}", *(number(v, 3) for v in means.loc[t])] for t in means.index]
-    else:
-        lines = [
+def _agreement_lines(rows: Sequence[Mapping[str, Any]], n_pairs: int) -> list[list[str]]:
+    """A line for each pair and threshold; many pairs are shown as their mean."""
+    columns = ("precision", "recall", "f1", "mean_image_f1")
+    if n_pairs <= _LISTED_PAIRS:
+        return [
             [
                 f"{row['first']}, {row['second']}",
                 f"{row['iou_threshold']:g}",
-                *(number(row[name], 3) for name in ("precision", "recall", "f1", "mean_image_f1")),
+                *(number(row[name], 3) for name in columns),
             ]
             for row in rows
+            if row["iou_threshold"] in _PRINTED_IOUS
         ]
-    console.show(table(["raters", "IoU", "precision", "recall", "F1", "image F1"], lines))
+    import pandas as pd
+
+    means = pd.DataFrame(rows).groupby("iou_threshold")[list(columns)].mean().to_dict("index")
+    return [
+        [f"mean of {n_pairs} pairs", f"{t:g}", *(number(means[t][name], 3) for name in columns)] for t in _PRINTED_IOUS
+    ]

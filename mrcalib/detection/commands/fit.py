@@ -10,21 +10,11 @@ from mrcalib.cli._console import Console
 from mrcalib.cli._exit import BAD_DATA, OK, UsageError
 from mrcalib.cli._figures import require_matplotlib
 from mrcalib.cli._files import to_json
-from mrcalib.cli._names import METHODS
-from mrcalib.cli._options import add_common, name_of
+from mrcalib.cli._options import add_common
 from mrcalib.cli._tables import table
-from mrcalib.detection.commands.inputs import (
-    action,
-    add_matching,
-    add_raters,
-    images_of,
-    matching_of,
-    named,
-    read_models,
-    read_raters,
-    tell_failures,
-)
-from mrcalib.detection.commands.scores import raters_in
+from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
+from mrcalib.detection.commands.options import action, add_matching, add_raters
+from mrcalib.detection.commands.scores import matching_of, raters_in
 
 if TYPE_CHECKING:
     from mrcalib.calibrators import Calibrator
@@ -34,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Fit a calibrator to a detector's scores: the expected fraction of raters who have an object there. The methods are those of
-voxels. The file keeps how detections were matched, for its scores mean that and nothing else. Fit to other images than
-those that you evaluate on.
+Fit a calibrator to a detector's scores. A calibrated score is the expected fraction of raters who have an object there. The
+methods are those of mrcalib fit. The file records how detections were matched, since calibrated scores hold for this matching
+only. Fit the calibrator to other images than those that you evaluate it on.
 """
 _EXAMPLES = """\
   mrcalib detect fit --raters ann.json bo.json --detections model.json -o calibrator.json
@@ -56,25 +46,21 @@ def add_parser(subparsers: Subparsers) -> None:
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
-    add_raters(parser)
-    parser.add_argument(
-        "--detections", type=named, required=True, metavar="[NAME=]FILE", help="what the detector found, with scores"
-    )
+    add_raters(parser, detections="one")
     add_matching(parser, several=False)
     method = parser.add_argument_group("what is fitted")
     method.add_argument(
         "--method",
-        type=name_of("method", METHODS),
         default="MHR",
         metavar="METHOD",
-        help=f"(default: %(default)s) {'; '.join(METHODS)}",
+        help="one of the methods of mrcalib fit, such as MHR, TwinTrack, temperature, Platt or beta (default: %(default)s)",
     )
-    method.add_argument("--rater", metavar="NAME", help="calibrate to this rater alone (default: all)")
+    method.add_argument("--rater", metavar="NAME", help="calibrate to this rater alone (default: to all)")
     output = parser.add_argument_group("what is written")
     output.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the calibrator, such as calibrator.json"
     )
-    output.add_argument("--figure", type=Path, metavar="FILE", help="a picture of the map, such as map.png")
+    output.add_argument("--figure", type=Path, metavar="FILE", help="also draw the map, into a file such as map.png")
     add_common(parser)
 
 
@@ -85,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(msg)
     if args.figure:
         require_matplotlib("--figure")
+    args.method = _method_named(args.method)
     console: Console = args.console
     inputs = read_raters(args)
     found = read_models(inputs, [args.detections], args)
@@ -93,29 +80,40 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(msg)
     (images,) = images_of(inputs, args).values()
     if images:
-        calibrator, told = _fit(images, args)
-        told["failures"] = {image: str(error) for image, error in inputs.failures.items()}
+        calibrator, results = _fit(images, args)
         if args.json:
-            console.show(to_json(told | {"written": [p for p in (args.output, args.figure) if p]}))
+            written = [path for path in (args.output, args.figure) if path]
+            console.show(to_json(results | {"failures": as_texts(inputs.failures), "written": written}))
         else:
-            _report(calibrator, told, args)
-    tell_failures(console, inputs.failures, len(inputs.raters.images))
+            _report(calibrator, results, args)
+    console.failures(inputs.failures, len(inputs.raters.images), "images")
     return OK if images and not inputs.failures else BAD_DATA
+
+
+def _method_named(name: str) -> str:
+    """The canonical name of a method, of the package or of a plugin; UsageError if there is none."""
+    from mrcalib.calibrators import CALIBRATORS
+
+    try:
+        return CALIBRATORS.canonical(name)
+    except ValueError as error:
+        msg = f"--method: {error}"
+        raise UsageError(msg) from error
 
 
 def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[Calibrator, dict[str, Any]]:
     import numpy as np
 
+    from mrcalib.calibrators import get_method
     from mrcalib.detection.cohort import detection_cohort
     from mrcalib.detection.images import DetectionImage
-    from mrcalib.study import default_methods
 
     raters = raters_in(images, args.rater)
     chosen = [
         DetectionImage(one.id, one.group, one.size, one.detections, {name: one.raters.get(name) for name in raters})
         for one in images
     ]
-    calibrator = default_methods()[args.method]
+    calibrator = get_method(args.method)
     cohort = detection_cohort(chosen, args.iou, args.matching, args.score_floor, grid=calibrator.needs.grid)
     calibrator.fit_tally(cohort)
     matched = {"iou_threshold": args.iou, **matching_of(args)}
@@ -137,17 +135,17 @@ def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[Calibr
     }
 
 
-def _report(calibrator: Calibrator, told: dict[str, Any], args: argparse.Namespace) -> None:
+def _report(calibrator: Calibrator, results: dict[str, Any], args: argparse.Namespace) -> None:
     console: Console = args.console
     console.show(
-        f"{args.method}: {type(calibrator).__name__}, fitted to {told['n_detections']} detections in {told['n_images']} "
-        f"images, {len(told['raters'])} raters"
+        f"{args.method}: {type(calibrator).__name__}, fitted to {results['n_detections']} detections in {results['n_images']} "
+        f"images, {len(results['raters'])} raters"
     )
     console.show(f"{args.matching} matching at IoU {args.iou:g}, scores from {args.score_floor:g}")
-    low, high = told["reachable"]
+    low, high = results["reachable"]
     console.show(f"calibrated scores lie between {low:.3g} and {high:.6g}\n")
     console.show(
-        table(["score", "calibrated"], [[f"{row['score']:g}", f"{row['calibrated']:.4f}"] for row in told["map"]])
+        table(["score", "calibrated"], [[f"{row['score']:g}", f"{row['calibrated']:.4f}"] for row in results["map"]])
     )
     console.show(f"\nWritten to {args.output}{f' and {args.figure}' if args.figure else ''}. To use it:")
     console.show(f"  mrcalib detect apply {args.output} new.json -o calibrated")

@@ -9,20 +9,29 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mrcalib.cli._exit import UsageError
-from mrcalib.detection.commands.inputs import matching_of
 
 if TYPE_CHECKING:
     from mrcalib.detection.images import DetectionImage
     from mrcalib.detection.scores import DetectionScore
 
-__all__ = ["ALL_RATERS", "bootstrap_of", "calibration", "mean_over_raters", "raters_in", "row_of", "scores_of"]
+__all__ = [
+    "ALL_RATERS",
+    "bootstrap_of",
+    "calibration",
+    "matching_of",
+    "mean_over_raters",
+    "ranking_options",
+    "raters_in",
+    "row_of",
+    "scores_of",
+]
 
 ALL_RATERS = "all raters"
 _SHOWN_RATERS = 10
 
 
 def raters_in(images: Sequence[DetectionImage], rater: str | None) -> list[str]:
-    """The raters in question: that of ``--rater``, or all."""
+    """The included raters: that of ``--rater``, or all."""
     names = list(dict.fromkeys(name for image in images for name in image.raters))
     if rater is None:
         return names
@@ -32,31 +41,38 @@ def raters_in(images: Sequence[DetectionImage], rater: str | None) -> list[str]:
     return [rater]
 
 
+def matching_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The conditions of a match but for the threshold."""
+    return {"matching": args.matching, "score_floor": args.score_floor}
+
+
 def bootstrap_of(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the bootstrap."""
     return {"n_resamples": args.resamples, "level": args.level, "random_state": args.seed}
 
 
-def calibration(images: Sequence[DetectionImage], threshold: float, args: argparse.Namespace) -> DetectionScore:
-    """D-ECE against the rater, or over (detection, rater) pairs."""
+def ranking_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of mAP and mAR."""
+    return {"max_detections": args.max_detections, "score_floor": args.score_floor, **bootstrap_of(args)}
+
+
+def calibration(
+    images: Sequence[DetectionImage], threshold: float, args: argparse.Namespace, **options: Any
+) -> DetectionScore:
+    """D-ECE at a threshold, against the included rater, or over (detection, rater) pairs."""
     from mrcalib.detection.calibration import detection_calibration
 
-    return detection_calibration(
-        images,
-        rater=args.rater,
-        bins=args.bins,
-        iou_threshold=threshold,
-        **matching_of(args),
-        **bootstrap_of(args),
-    )
+    common = {"rater": args.rater, "bins": args.bins, **matching_of(args), **bootstrap_of(args)}
+    return detection_calibration(images, iou_threshold=threshold, **(common | options))
 
 
 def mean_over_raters(
     score: Callable[..., DetectionScore], images: Sequence[DetectionImage], raters: Sequence[str], **options: Any
 ) -> tuple[DetectionScore, list[DetectionScore]]:
-    """The mean of a score against each rater, and these; an interval only where all raters looked at the same images.
+    """The mean over raters of a score against each, and these scores.
 
-    Else resamples of one rater's images are not those of another's.
+    The mean has an interval only where all raters looked at the same images: else the resamples of one rater's images are
+    not those of another's.
     """
     import numpy as np
 
@@ -94,24 +110,20 @@ def mean_over_raters(
 def scores_of(
     images: Sequence[DetectionImage], args: argparse.Namespace
 ) -> tuple[list[tuple[str, DetectionScore]], list[DetectionScore]]:
-    """All scores, each with whom it is against; and the calibration errors at each threshold, with their bins."""
+    """All scores, each with the rater that it is against; and the calibration errors at each threshold, with their bins."""
     from mrcalib.detection.average_precision import average_precision, average_recall, lrp
-    from mrcalib.detection.calibration import detection_calibration, laece0
+    from mrcalib.detection.calibration import laece0
 
     raters = raters_in(images, args.rater)
-    whom = raters[0] if len(raters) == 1 else ALL_RATERS
-    shared = bootstrap_of(args) | {"score_floor": args.score_floor}
+    shown = raters[:_SHOWN_RATERS] if len(raters) > 1 else []
+    against = ALL_RATERS if shown else raters[0]
     curves = [calibration(images, threshold, args) for threshold in args.iou]
-    found: list[tuple[str, DetectionScore]] = [(whom, curve) for curve in curves]
-    if len(raters) > 1:
-        options = {"bins": args.bins, **matching_of(args), **bootstrap_of(args)}
-        for threshold in args.iou:
-            found.append((whom, detection_calibration(images, against="per-rater", iou_threshold=threshold, **options)))
-            found += [
-                (rater, detection_calibration(images, rater=rater, iou_threshold=threshold, **options))
-                for rater in raters[:_SHOWN_RATERS]
-            ]
-    coco = {"max_detections": args.max_detections, **shared}
+    found: list[tuple[str, DetectionScore]] = [(against, curve) for curve in curves]
+    for threshold in args.iou if shown else ():
+        found.append((against, calibration(images, threshold, args, against="per-rater")))
+        found += [(rater, calibration(images, threshold, args, rater=rater)) for rater in shown]
+    coco = ranking_options(args)
+    shared = {"score_floor": args.score_floor, **bootstrap_of(args)}
     ranked: list[tuple[Callable[..., DetectionScore], dict[str, Any]]] = [
         (average_precision, coco),
         (average_recall, coco),
@@ -120,18 +132,17 @@ def scores_of(
     ]
     for score, options in ranked:
         together, each = mean_over_raters(score, images, raters, **options)
-        found.append((whom, together))
-        if len(raters) > 1:
-            found += list(zip(raters[:_SHOWN_RATERS], each, strict=False))
+        found.append((against, together))
+        found += zip(shown, each, strict=False)
     return found, curves
 
 
-def row_of(model: str, whom: str, score: DetectionScore) -> dict[str, Any]:
+def row_of(model: str, against: str, score: DetectionScore) -> dict[str, Any]:
     """A score as a row of a table, with what belongs to it."""
     return {
         "model": model,
         "score": score.name,
-        "against": whom,
+        "against": against,
         "iou": score.iou_thresholds[0] if len(score.iou_thresholds) == 1 else _span(score.iou_thresholds),
         "value": score.value,
         "low": score.low,

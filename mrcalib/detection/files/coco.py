@@ -1,49 +1,32 @@
-"""COCO JSON: what raters drew, with one file a rater or the rater in each annotation, and what detectors found."""
+"""Reading COCO JSON: boxes of raters, in one file for each or with the rater in each annotation, and of detectors."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
+from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.files.box_sets import BoxSet, ImageEntry
-from mrcalib.detection.files.rows import Outside, Row, boxes_of, number, size_of
-from mrcalib.inputs import check_choice
+from mrcalib.detection.files.rows import (
+    GROUP_NAMES,
+    RATER_NAMES,
+    Absent,
+    Crowds,
+    Failures,
+    Outside,
+    Row,
+    Rules,
+    boxes_of,
+    load_json,
+    number,
+    size_of,
+)
 
-if TYPE_CHECKING:
-    from mrcalib.detection.boxes import Boxes
+__all__ = ["parse_coco", "read_coco"]
 
-__all__ = ["load_json", "read_coco"]
-
-Failures = dict[str, Exception]
-_Rows: TypeAlias = dict[str, dict[str, list[Row]]]
-Absent = Literal["empty", "missing"]
-
-_RATER = ("rater", "annotator")
-_GROUP = ("group", "patient", "site")
-
-
-def load_json(path: str | Path) -> Any:
-    """The content of a JSON file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    ValueError
-        If it is not JSON.
-    """
-    path = Path(path)
-    if not path.is_file():
-        msg = f"{path} does not exist; expected a file of boxes."
-        raise FileNotFoundError(msg)
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} is not JSON: {error}."
-        raise ValueError(msg) from error
+_Rows: TypeAlias = dict[str, dict[str, list[Row]]]  # by source and image
 
 
 def read_coco(
@@ -53,14 +36,14 @@ def read_coco(
     images: BoxSet | None = None,
     absent: Absent | None = None,
     outside: Outside = "raise",
-    crowds: Literal["raise", "drop"] = "raise",
+    crowds: Crowds = "raise",
     failures: Failures | None = None,
 ) -> BoxSet:
     """Read COCO JSON: annotations of raters, a detector's results, or both in one form.
 
-    An object with ``images``, ``annotations`` and ``categories`` is one source's, who looked at all images that it lists,
-    unless each annotation names its ``rater`` (or ``annotator``). Images may list their ``raters``, which tells those who
-    looked and found nothing, and their ``group`` (``patient``, ``site``). Annotations may have a ``score``. A list is
+    An object with ``images``, ``annotations`` and ``categories`` is of one source, who looked at all its images, unless
+    each annotation names its ``rater`` (or ``annotator``). Images may list their ``raters``, those who looked and found
+    nothing included, and their ``group`` (``patient``, ``site``). Annotations may have a ``score``. A list is
     results of a detector that ran on all ``images``. A ``bbox`` is x, y, width, height; or x, y, z, width, height, depth.
 
     Parameters
@@ -68,19 +51,19 @@ def read_coco(
     path : str or Path
         The file.
     source : str, optional
-        Name of its rater or model; the file's stem by default. Annotations that name their rater take no other.
+        Name of its rater or model; by default the stem of the file. Annotations that name their rater keep that name.
     images : BoxSet, optional
         The images that a list of results is about, and the known categories.
     absent : {"empty", "missing"}, optional
-        Of raters in annotations, in images that do not list ``raters``: whether one without a box found nothing there, or
-        did not look. Refused where it matters and is not said.
+        Whether a rater without a box in an image that does not list its ``raters`` found nothing there, or did not look.
+        By default a file in which this matters is refused.
     outside : {"raise", "clip"}, default="raise"
         What becomes of boxes that reach outside an image of known size.
     crowds : {"raise", "drop"}, default="raise"
         What becomes of annotations of whole crowds (``iscrowd``), which are no objects.
     failures : dict, optional
-        Takes the error of each image with a bad box, by name; the image stays in the list, without boxes, to be left out
-        by `detection_images`. Without it the first error is raised.
+        Filled with the error of each image that has a bad box, by name. The image stays among the images, without boxes;
+        `detection_images` leaves it out with ``skip=failures``. By default the first error is raised.
 
     Returns
     -------
@@ -94,7 +77,7 @@ def read_coco(
         If there is no such file.
     ValueError
         If it is not COCO JSON; an id is there twice; an image or a category is not known; a box is inverted, without
-        extent, outside the image or not finite; or it is not told who looked at an image.
+        extent, outside the image or not finite; or it is unknown who looked at an image.
 
     References
     ----------
@@ -104,6 +87,7 @@ def read_coco(
     --------
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
+    >>> import json
     >>> path = Path(folder.name) / "ann.json"
     >>> _ = path.write_text(json.dumps({
     ...     "images": [{"id": 1, "file_name": "p1.png", "width": 90, "height": 60}, {"id": 2, "file_name": "p2.png"}],
@@ -114,51 +98,31 @@ def read_coco(
     ([[10.0, 20.0, 40.0, 60.0]], 0)
     >>> folder.cleanup()
     """
-    return parse_coco(
-        load_json(path),
-        Path(path),
-        source=source,
-        images=images,
-        absent=absent,
-        outside=outside,
-        crowds=crowds,
-        failures=failures,
-    )
+    rules = Rules(absent, outside, crowds, failures=failures)
+    return parse_coco(load_json(path), Path(path), rules, source=source, images=images)
 
 
 def parse_coco(
-    content: Any,
-    path: Path,
-    *,
-    source: str | None = None,
-    images: BoxSet | None = None,
-    absent: Absent | None = None,
-    outside: Outside = "raise",
-    crowds: Literal["raise", "drop"] = "raise",
-    failures: Failures | None = None,
+    content: Any, path: Path, rules: Rules, *, source: str | None = None, images: BoxSet | None = None
 ) -> BoxSet:
-    """`read_coco` of what was read already."""
-    if absent is not None:
-        check_choice("absent", absent, ("empty", "missing"))
-    check_choice("outside", outside, ("raise", "clip"))
-    check_choice("crowds", crowds, ("raise", "drop"))
+    """The boxes in the content of a COCO file; see `read_coco`."""
     frame = _frame(content, path, images)
     field = _rater_field(frame.annotations, path)
     bad: Failures = {}
-    rows = _rows_of(frame, field, source or path.stem, crowds, bad)
+    rows = _rows_of(frame, field, source or path.stem, rules, bad)
     if field is None:
-        rows = _of_the_only(frame, rows, source or path.stem)
-    sources = _sources_of(frame, rows, absent if field else "empty", outside, bad)
-    categories = frame.categories
-    if not categories:
-        labels = {row.label for found in rows.values() for mine in found.values() for row in mine}
-        categories = {label: str(label) for label in sorted(label for label in labels if label is not None)}
-    return without_bad(BoxSet(frame.entries, sources, categories), bad, failures)
+        rows = _of_the_only_source(frame, rows, source or path.stem)
+    # Annotations that name no rater are of one source, who looked at all images.
+    sources = _sources_of(frame, rows, rules.absent if field else "empty", rules.outside, bad)
+    found = (row.label for by_image in rows.values() for listed in by_image.values() for row in listed)
+    labels = sorted({label for label in found if label is not None})
+    categories = frame.categories or {label: str(label) for label in labels}
+    return rules.without_bad(BoxSet(frame.entries, sources, categories), bad)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What a file says besides boxes: images, who looked at each as far as it is told, categories."""
+    """The content of a file besides boxes: images, who looked at each (None where the file does not say), categories."""
 
     path: Path
     entries: dict[str, ImageEntry]
@@ -169,8 +133,8 @@ class _Frame:
 
     @property
     def named(self) -> list[str]:
-        """Everyone who is said to have looked at an image."""
-        return list(dict.fromkeys(who for raters in self.looked.values() if raters for who in raters))
+        """All raters that an image lists."""
+        return list(dict.fromkeys(rater for raters in self.looked.values() if raters for rater in raters))
 
 
 def _frame(content: Any, path: Path, images: BoxSet | None) -> _Frame:
@@ -191,21 +155,21 @@ def _frame(content: Any, path: Path, images: BoxSet | None) -> _Frame:
     return _Frame(path, entries, looked, categories, annotations, [str(rater) for rater in raters])
 
 
-def _rows_of(frame: _Frame, field: str | None, source: str, crowds: str, bad: Failures) -> _Rows:
-    """The boxes by source and image; an image's first fault goes to ``bad``."""
+def _rows_of(frame: _Frame, field: str | None, only_source: str, rules: Rules, bad: Failures) -> _Rows:
+    """The boxes by source and image; the first error of each image goes to ``bad``."""
     names = _names_by_key(frame.entries, frame.path)
     rows: _Rows = {}
     for position, one in enumerate(frame.annotations):
         image = _image_of(one, position, names, frame.path)
-        who = str(one[field]) if field else source
-        listed = rows.setdefault(who, {}).setdefault(image, [])
+        source = str(one[field]) if field else only_source
+        listed = rows.setdefault(source, {}).setdefault(image, [])
         where = f"{frame.path}, {_place(one, position)}"
         try:
             if not one.get("iscrowd"):
                 listed.append(_row(one, where, image, frame.categories))
-            elif crowds == "raise":
+            elif rules.crowds == "raise":
                 msg = (
-                    f"Image {image!r}, source {who!r}: {where} is a crowd (iscrowd), which is no object; leave crowds out "
+                    f"Image {image!r}, source {source!r}: {where} is a crowd (iscrowd), which is no object; leave crowds out "
                     "by crowds='drop'."
                 )
                 raise ValueError(msg)
@@ -214,16 +178,16 @@ def _rows_of(frame: _Frame, field: str | None, source: str, crowds: str, bad: Fa
     return rows
 
 
-def _of_the_only(frame: _Frame, rows: _Rows, source: str) -> _Rows:
-    """The rows of annotations that name no rater, under the name of whose they are."""
-    mine = next(iter(rows.values()), {})
+def _of_the_only_source(frame: _Frame, rows: _Rows, source: str) -> _Rows:
+    """The rows of annotations that name no rater, under the name of their source."""
+    only = next(iter(rows.values()), {})
     named = frame.named
     if not named:
-        return {source: mine}
-    if mine and len(named) > 1:
+        return {source: only}
+    if only and len(named) > 1:
         msg = f"{frame.path}: images list the raters {', '.join(named)}, but annotations do not name theirs (field 'rater')."
         raise ValueError(msg)
-    return {named[0]: mine}
+    return {named[0]: only}
 
 
 def _sources_of(
@@ -231,51 +195,35 @@ def _sources_of(
 ) -> dict[str, dict[str, Boxes | None]]:
     """The boxes of each source in each image that it looked at."""
     sources: dict[str, dict[str, Boxes | None]] = {
-        who: {} for who in dict.fromkeys([*frame.raters, *frame.named, *rows])
+        source: {} for source in dict.fromkeys([*frame.raters, *frame.named, *rows])
     }
     for image, entry in frame.entries.items():
         n_dims = 2 if entry.size is None else len(entry.size)
         try:
-            for who, found in sources.items():
-                mine = rows.get(who, {}).get(image)
-                if _looked(frame, image, who, absent, drew=mine is not None):
-                    what = f"image {image!r}, source {who!r}"
-                    found[image] = boxes_of(mine or [], what, entry.size, outside=outside, n_dims=n_dims)
+            for source, found in sources.items():
+                drawn = rows.get(source, {}).get(image)
+                if _looked(frame, image, source, absent, drew=drawn is not None):
+                    what = f"image {image!r}, source {source!r}"
+                    found[image] = boxes_of(drawn or [], what, entry.size, outside, n_dims)
         except ValueError as error:
             bad.setdefault(image, error)
     return sources
 
 
-def _looked(frame: _Frame, image: str, who: str, absent: Absent | None, *, drew: bool) -> bool:
+def _looked(frame: _Frame, image: str, source: str, absent: Absent | None, *, drew: bool) -> bool:
     raters = frame.looked[image]
     if raters is not None:
-        if drew and who not in raters:
-            msg = (
-                f"{frame.path}: {who!r} has boxes in image {image!r}, whose raters are said to be {', '.join(raters)}."
-            )
+        if drew and source not in raters:
+            msg = f"{frame.path}: {source!r} has boxes in image {image!r}, whose list of raters is {', '.join(raters)}."
             raise ValueError(msg)
-        return who in raters
+        return source in raters
     if not drew and absent is None:
         msg = (
-            f"{frame.path}: rater {who!r} has no box in image {image!r}, and the image does not list its raters. Did the "
+            f"{frame.path}: rater {source!r} has no box in image {image!r}, and the image does not list its raters. Did the "
             "rater look and find nothing (absent='empty'), or not look (absent='missing')?"
         )
         raise ValueError(msg)
     return drew or absent == "empty"
-
-
-def without_bad(boxes: BoxSet, bad: Failures, failures: Failures | None) -> BoxSet:
-    """The set without boxes in bad images, whose errors go to ``failures``, or the first of which is raised."""
-    if bad and failures is None:
-        raise next(iter(bad.values()))
-    if not bad:
-        return boxes
-    assert failures is not None
-    failures.update(bad)
-    sources = {
-        who: {image: mine for image, mine in found.items() if image not in bad} for who, found in boxes.sources.items()
-    }
-    return BoxSet(boxes.images, sources, boxes.categories)
 
 
 def _list_of(content: Any, key: str, path: Path) -> list[Any]:
@@ -288,7 +236,7 @@ def _list_of(content: Any, key: str, path: Path) -> list[Any]:
 
 
 def _images(content: Any, path: Path) -> tuple[dict[str, ImageEntry], dict[str, list[str] | None]]:
-    """Images by name, and who looked at each as far as the file tells."""
+    """Images by name, and the raters who looked at each; None where the file does not list them."""
     entries: dict[str, ImageEntry] = {}
     looked: dict[str, list[str] | None] = {}
     listed = _list_of(content, "images", path)
@@ -300,7 +248,7 @@ def _images(content: Any, path: Path) -> tuple[dict[str, ImageEntry], dict[str, 
         if name in entries:
             msg = f"{path}: two images are named {name!r}; images must have different names."
             raise ValueError(msg)
-        group = next((str(image[key]) for key in _GROUP if image.get(key) is not None), None)
+        group = next((str(image[key]) for key in GROUP_NAMES if image.get(key) is not None), None)
         size = size_of([image.get(edge) for edge in ("width", "height", "depth")], f"image {name!r} in {path}")
         entries[name] = ImageEntry(size, group, image["id"])
         raters = image.get("raters")
@@ -343,7 +291,7 @@ def _names_by_key(entries: Mapping[str, ImageEntry], path: Path) -> dict[int | s
 
 def _rater_field(annotations: Sequence[Any], path: Path) -> str | None:
     """The field that names the rater, where annotations have one."""
-    for field in _RATER:
+    for field in RATER_NAMES:
         have = [isinstance(one, Mapping) and one.get(field) is not None for one in annotations]
         if all(have) and have:
             return field

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mrcalib._files import atomic_write
+from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.files.box_sets import BoxSet, ImageEntry
-from mrcalib.detection.files.coco import Failures, load_json, without_bad
-from mrcalib.detection.files.rows import Outside, Row, boxes_of
-
-if TYPE_CHECKING:
-    from mrcalib.detection.boxes import Boxes
+from mrcalib.detection.files.rows import Failures, Outside, Row, Rules, boxes_of, load_json
 
 __all__ = ["is_napari", "parse_napari", "read_napari", "write_napari"]
 
@@ -48,7 +45,7 @@ def read_napari(
     source : str, optional
         Name of the rater; the file's stem by default.
     size : tuple of float, optional
-        Width and height of the image, which the file does not tell.
+        Width and height of the image, which the file does not contain.
     enclose : bool, default=False
         Take the enclosing box of a rectangle that is turned, or of another shape; by default these are refused.
     outside, failures
@@ -80,31 +77,20 @@ def read_napari(
     [[10.0, 20.0, 40.0, 60.0]]
     >>> folder.cleanup()
     """
-    path = Path(path)
-    return parse_napari(
-        load_json(path),
-        path,
-        image=image,
-        source=source,
-        size=size,
-        enclose=enclose,
-        outside=outside,
-        failures=failures,
-    )
+    rules = Rules(outside=outside, enclose=enclose, failures=failures)
+    return parse_napari(load_json(path), Path(path), rules, image=image, source=source, size=size)
 
 
 def parse_napari(
     content: Any,
     path: Path,
+    rules: Rules,
     *,
     image: str | None = None,
     source: str | None = None,
     size: tuple[float, ...] | None = None,
-    enclose: bool = False,
-    outside: Outside = "raise",
-    failures: Failures | None = None,
 ) -> BoxSet:
-    """`read_napari` of what was read already."""
+    """The boxes in the content of a file of napari's rectangles; see `read_napari`."""
     if not is_napari(content):
         msg = f"{path} does not hold napari's rectangles, an object such as {{'0': [[row, column], ...]}}."
         raise ValueError(msg)
@@ -114,11 +100,11 @@ def parse_napari(
     found: dict[str, Boxes | None] = {}
     bad: Failures = {}
     try:
-        rows = [_row(key, corners, path, image, enclose=enclose) for key, corners in content.items()]
-        found[image] = boxes_of(rows, f"image {image!r}, source {source!r}", entry.size, outside=outside)
+        rows = [_row(key, corners, path, image, enclose=rules.enclose) for key, corners in content.items()]
+        found[image] = boxes_of(rows, f"image {image!r}, source {source!r}", entry.size, rules.outside)
     except ValueError as error:
         bad[image] = error
-    return without_bad(BoxSet({image: entry}, {source: found}), bad, failures)
+    return rules.without_bad(BoxSet({image: entry}, {source: found}), bad)
 
 
 def write_napari(path: str | Path, boxes: Boxes) -> None:

@@ -1,16 +1,13 @@
-"""One door for all files of boxes: what a file is, its name and content tell."""
+"""Reading a file of boxes of any kind: its name and its content say which kind it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
-from mrcalib.detection.files.box_sets import BoxSet
-from mrcalib.detection.files.coco import Absent, Failures, load_json, parse_coco
-from mrcalib.detection.files.joining import merge_boxes
+from mrcalib.detection.files.box_sets import BoxSet, merge_boxes
+from mrcalib.detection.files.coco import parse_coco
 from mrcalib.detection.files.napari import is_napari, parse_napari
-from mrcalib.detection.files.rows import Outside
+from mrcalib.detection.files.rows import Absent, Crowds, Failures, Outside, Rules, load_json
 from mrcalib.detection.files.table import read_box_csv
 from mrcalib.io.patterns import find_by_case, natural
 
@@ -24,7 +21,7 @@ def read_boxes(
     images: BoxSet | None = None,
     absent: Absent | None = None,
     outside: Outside = "raise",
-    crowds: Literal["raise", "drop"] = "raise",
+    crowds: Crowds = "raise",
     enclose: bool = False,
     failures: Failures | None = None,
 ) -> BoxSet:
@@ -36,7 +33,7 @@ def read_boxes(
         A ``.json`` or ``.csv`` file; or, for napari's, a template such as ``"test/{case}/{case}_{rater}.json"``, in which
         ``{case}`` stands for the image. A rater without a file for an image did not look at it.
     source : str, optional
-        Whose boxes they are, where the file does not tell; its stem by default.
+        Name of the rater or model where the file names none; by default the stem of the file.
     images, absent, crowds
         As in `read_coco`.
     outside, failures
@@ -65,37 +62,20 @@ def read_boxes(
     <BoxSet: 1 box of 2 sources in 1 image>
     >>> folder.cleanup()
     """
+    rules = Rules(absent, outside, crowds, enclose, failures)
     if "{" in str(path):
-        found = find_by_case(str(path), "rater")
-        raters = sorted({rater for files in found.values() for rater in files}, key=natural)
-        parts = [
-            parse_napari(
-                load_json(found[image][rater]),
-                found[image][rater],
-                image=image,
-                source=rater,
-                enclose=enclose,
-                outside=outside,
-                failures=failures,
-            )
+        files = find_by_case(str(path), "rater")
+        raters = sorted({rater for found in files.values() for rater in found}, key=natural)
+        return merge_boxes(
+            parse_napari(load_json(files[image][rater]), files[image][rater], rules, image=image, source=rater)
             for rater in raters
-            for image in sorted(found, key=natural)
-            if rater in found[image]
-        ]
-        return merge_boxes(parts)
+            for image in sorted(files, key=natural)
+            if rater in files[image]
+        )
     path = Path(path)
     if path.suffix.lower() == ".csv":
         return read_box_csv(path, source=source, outside=outside, failures=failures)
     content = load_json(path)
-    if isinstance(content, Mapping) and is_napari(content):
-        return parse_napari(content, path, source=source, enclose=enclose, outside=outside, failures=failures)
-    return parse_coco(
-        content,
-        path,
-        source=source,
-        images=images,
-        absent=absent,
-        outside=outside,
-        crowds=crowds,
-        failures=failures,
-    )
+    if is_napari(content):
+        return parse_napari(content, path, rules, source=source)
+    return parse_coco(content, path, rules, source=source, images=images)

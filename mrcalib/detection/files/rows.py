@@ -1,25 +1,104 @@
-"""From the rows of a file to checked boxes, so that a bad one is named by its place in the file."""
+"""What all readers of boxes share: their options, and the way from the rows of a file to checked boxes."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from mrcalib.detection.boxes import Boxes
+from mrcalib.detection.boxes import Boxes
+from mrcalib.detection.files.box_sets import BoxSet
+from mrcalib.inputs import check_choice
 
-__all__ = ["Outside", "Row", "boxes_of", "number", "size_of"]
+__all__ = [
+    "Absent",
+    "Crowds",
+    "Failures",
+    "Outside",
+    "Row",
+    "Rules",
+    "boxes_of",
+    "first_of",
+    "load_json",
+    "number",
+    "size_of",
+]
 
+Absent = Literal["empty", "missing"]
 Outside = Literal["raise", "clip"]
+Crowds = Literal["raise", "drop"]
+Failures = dict[str, Exception]
+
+GROUP_NAMES = ("group", "patient", "site")
+RATER_NAMES = ("rater", "annotator")
+"""The names under which files give the group of an image and the rater of a box, the preferred one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The options of the readers (see `read_boxes`), checked.
+
+    Raises
+    ------
+    ValueError
+        If an option has an unknown value.
+    """
+
+    absent: Absent | None = None
+    outside: Outside = "raise"
+    crowds: Crowds = "raise"
+    enclose: bool = False
+    failures: Failures | None = None
+
+    def __post_init__(self) -> None:
+        if self.absent is not None:
+            check_choice("absent", self.absent, ("empty", "missing"))
+        check_choice("outside", self.outside, ("raise", "clip"))
+        check_choice("crowds", self.crowds, ("raise", "drop"))
+
+    def without_bad(self, boxes: BoxSet, bad: Failures) -> BoxSet:
+        """The set without the boxes of bad images, whose errors go to ``failures``; without it the first one is raised."""
+        if not bad:
+            return boxes
+        if self.failures is None:
+            raise next(iter(bad.values()))
+        self.failures.update(bad)
+        sources = {
+            source: {image: found for image, found in by_image.items() if image not in bad}
+            for source, by_image in boxes.sources.items()
+        }
+        return BoxSet(boxes.images, sources, boxes.categories)
+
+
+def load_json(path: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is not JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path} does not exist; expected a file of boxes."
+        raise FileNotFoundError(msg)
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} is not JSON: {error}."
+        raise ValueError(msg) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One box of a file: where it stands, corners, score, label."""
+    """One box of a file: its place in the file (for errors), corners, score and label."""
 
     where: str
     corners: tuple[float, ...]
@@ -28,56 +107,51 @@ class Row:
 
 
 def boxes_of(
-    rows: Sequence[Row], who: str, size: tuple[float, ...] | None, *, outside: Outside = "raise", n_dims: int = 2
+    rows: Sequence[Row], what: str, size: tuple[float, ...] | None, outside: Outside, n_dims: int = 2
 ) -> Boxes:
-    """The boxes of one source in one image; ``who`` names both, for errors.
+    """The boxes of one source in one image; ``what`` names both in errors.
 
     Raises
     ------
     ValueError
-        If a box is bad, or rows differ in what they tell.
+        If a box is bad, or only some rows have a score or a category.
     """
-    from mrcalib.detection.boxes import Boxes
-
     if not rows:
-        width = 2 * (n_dims if size is None else len(size))
-        return Boxes(np.empty((0, width)))
-    scored = [row.score is not None for row in rows]
-    if any(scored) != all(scored):
-        msg = f"Either all boxes of {who} have scores, or none; {rows[scored.index(False)].where} has none."
-        raise ValueError(msg)
+        return Boxes(np.empty((0, 2 * (n_dims if size is None else len(size)))))
     if len({len(row.corners) for row in rows}) > 1:
-        msg = f"All boxes of {who} must have the same number of dimensions; got 2-D and 3-D boxes."
-        raise ValueError(msg)
-    labelled = [row.label is not None for row in rows]
-    if any(labelled) != all(labelled):
-        msg = f"Either all boxes of {who} have a category, or none; {rows[labelled.index(False)].where} has none."
+        msg = f"All boxes of {what} must have the same number of dimensions; got 2-D and 3-D boxes."
         raise ValueError(msg)
     corners = np.array([row.corners for row in rows], dtype=np.float64)
-    scores = np.array([row.score for row in rows], dtype=np.float64) if all(scored) else None
-    labels = None if rows[0].label is None else np.array([row.label for row in rows], dtype=np.int64)
+    scores = _column(rows, [row.score for row in rows], "scores", what)
+    labels = _column(rows, [row.label for row in rows], "a category", what)
 
-    def some(stop: int, start: int = 0, image: str | None = None) -> None:
-        boxes = Boxes(corners[start:stop], None if scores is None else scores[start:stop], image=image)
+    def checked(part: slice, image: str | None = None) -> Boxes:
+        own_scores, own_labels = (None if values is None else values[part] for values in (scores, labels))
+        boxes = Boxes(corners[part], own_scores, own_labels, image=image)
         if size is not None and outside == "raise":
             boxes.check_inside(size, image)
+        return boxes
 
     try:
-        some(len(rows))
+        boxes = checked(slice(None))
     except ValueError:
-        first = next(i for i in range(len(rows)) if _fails(some, i))
-        some(first + 1, image=f"{who} ({rows[first].where})")
+        # Boxes are checked one by one only now, to find the first bad one; checked with those before it, its number is right.
+        for i, row in enumerate(rows):
+            try:
+                checked(slice(i, i + 1))
+            except ValueError:
+                checked(slice(i + 1), f"{what} ({row.where})")
         raise
-    boxes = Boxes(corners, scores, labels)
     return boxes if size is None or outside == "raise" else boxes.clip(size)
 
 
-def _fails(check: Any, index: int) -> bool:
-    try:
-        check(index + 1, index)
-    except ValueError:
-        return True
-    return False
+def _column(rows: Sequence[Row], values: list[Any], name: str, what: str) -> Any:
+    """An array of the values, or None where no row has one; ValueError where only some have."""
+    known = [value is not None for value in values]
+    if any(known) != all(known):
+        msg = f"Either all boxes of {what} have {name}, or none; {rows[known.index(False)].where} has none."
+        raise ValueError(msg)
+    return np.array(values) if all(known) else None
 
 
 def number(value: Any, what: str, where: str) -> float:
@@ -92,7 +166,7 @@ def number(value: Any, what: str, where: str) -> float:
 
 
 def size_of(values: Sequence[Any], where: str) -> tuple[float, ...] | None:
-    """Width, height (and depth) as a file tells them; None if it does not."""
+    """Width, height (and depth) in a file; None if it has none of them."""
     known = [value for value in values if value not in (None, "")]
     if not known:
         return None
@@ -101,3 +175,8 @@ def size_of(values: Sequence[Any], where: str) -> tuple[float, ...] | None:
         msg = f"The size of {where} must be width and height (and depth) above 0; got {list(values)}."
         raise ValueError(msg)
     return lengths
+
+
+def first_of(names: Sequence[str], known: Any) -> str | None:
+    """The first of the names that is known; None if none is."""
+    return next((name for name in names if name in known), None)

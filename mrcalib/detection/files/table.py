@@ -1,25 +1,31 @@
-"""Boxes in a CSV table, a row a box."""
+"""Boxes in a CSV table with a row for each box."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrcalib._files import atomic_write
+from mrcalib.detection.boxes import Boxes
 from mrcalib.detection.files.box_sets import BoxSet, ImageEntry
-from mrcalib.detection.files.coco import Failures, without_bad
-from mrcalib.detection.files.rows import Outside, Row, boxes_of, number, size_of
-from mrcalib.inputs import check_choice
+from mrcalib.detection.files.rows import (
+    GROUP_NAMES,
+    RATER_NAMES,
+    Failures,
+    Outside,
+    Row,
+    Rules,
+    boxes_of,
+    first_of,
+    number,
+    size_of,
+)
 
-if TYPE_CHECKING:
-    from mrcalib.detection.boxes import Boxes
+__all__ = ["open_table", "read_box_csv", "write_box_csv"]
 
-__all__ = ["SOURCE_COLUMNS", "column_of", "open_table", "read_box_csv", "write_box_csv"]
-
-SOURCE_COLUMNS = ("rater", "annotator", "model")
-_GROUP = ("group", "patient", "site")
 _CATEGORY = ("category", "category_id", "label")
 _EDGES = ("width", "height", "depth")
 _FLAT = ("x0", "y0", "x1", "y1")
@@ -58,11 +64,6 @@ def open_table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     return list(columns), rows
 
 
-def column_of(columns: list[str], known: tuple[str, ...]) -> str | None:
-    """The first of the known columns that the table has."""
-    return next((column for column in known if column in columns), None)
-
-
 def read_box_csv(
     path: str | Path, *, source: str | None = None, outside: Outside = "raise", failures: Failures | None = None
 ) -> BoxSet:
@@ -70,15 +71,15 @@ def read_box_csv(
 
     Columns: ``image``; ``x0``, ``y0``, ``x1``, ``y1`` (and ``z0``, ``z1``) in pixels; and, if there, ``width``, ``height``
     (and ``depth``) of the image, ``rater`` (``annotator``, ``model``), ``n_boxes``, ``box``, ``score``, ``category`` (a
-    whole number), ``group`` (``patient``, ``site``). Who looked and found nothing has one row with empty corners
-    (``box`` -1); who has no row for an image did not look.
+    whole number), ``group`` (``patient``, ``site``). A source that looked at an image and found nothing has one row with
+    empty corners (``box`` -1); a source without a row for an image did not look at it.
 
     Parameters
     ----------
     path : str or Path
         The table, UTF-8 with commas.
     source : str, optional
-        Whose boxes they are, where no column tells; the file's stem by default.
+        Name of the rater or model where no column names it; by default the stem of the file.
     outside, failures
         As in `read_coco`.
 
@@ -106,73 +107,89 @@ def read_box_csv(
     (1, 0)
     >>> folder.cleanup()
     """
-    check_choice("outside", outside, ("raise", "clip"))
+    rules = Rules(outside=outside, failures=failures)
     path = Path(path)
     columns, rows = open_table(path)
-    who_column = column_of(columns, SOURCE_COLUMNS)
+    source_column = first_of((*RATER_NAMES, "model"), columns)
     corners = _DEEP if "z0" in columns and "z1" in columns else _FLAT
     entries: dict[str, ImageEntry] = {}
-    found: dict[str, dict[str, list[Row]]] = {}
-    told: dict[tuple[str, str], set[str]] = {}
-    states: dict[tuple[str, str], list[str]] = {}
-    empty: set[tuple[str, str]] = set()
+    listings: dict[str, dict[str, _Listing]] = {}  # by source and image
     bad: Failures = {}
     for line, cells in rows:
         image = cells["image"]
-        who = cells[who_column] if who_column else source or path.stem
-        if not image or not who:
-            msg = f"{path}, row {line} names no {'image' if not image else who_column}."
+        name = cells[source_column] if source_column else source or path.stem
+        if not image or not name:
+            msg = f"{path}, row {line} names no {'image' if not image else source_column}."
             raise ValueError(msg)
-        mine = found.setdefault(who, {}).setdefault(image, [])
+        listing = listings.setdefault(name, {}).setdefault(image, _Listing())
         where = f"{path}, row {line}"
         try:
             entry = _entry(cells, columns, f"image {image!r} ({where})")
             if entries.setdefault(image, entry) != entry:
                 msg = f"Image {image!r}: {where} contradicts an earlier row on its size or group."
                 raise ValueError(msg)
-            states.setdefault((who, image), []).append(cells.get("n_boxes", ""))
+            listing.stated.append(cells.get("n_boxes", ""))
             if not any(cells[corner] for corner in corners):
-                empty.add((who, image))
+                listing.found_nothing = True
                 continue
-            name = cells.get("box", "")
-            if name and name in told.setdefault((who, image), set()):
-                msg = f"Image {image!r}, source {who!r}: box {name} is there twice ({where})."
+            box = cells.get("box", "")
+            if box and box in listing.boxes:
+                msg = f"Image {image!r}, source {name!r}: box {box} is there twice ({where})."
                 raise ValueError(msg)
-            told.setdefault((who, image), set()).add(name)
-            mine.append(_row(cells, columns, corners, where, image))
+            listing.boxes.add(box)
+            listing.rows.append(_row(cells, columns, corners, where, image))
         except ValueError as error:
             entries.setdefault(image, ImageEntry())
             bad.setdefault(image, error)
-    sources: dict[str, dict[str, Boxes | None]] = {who: {} for who in found}
-    for who, images in found.items():
-        for image, mine in images.items():
+    sources: dict[str, dict[str, Boxes | None]] = {name: {} for name in listings}
+    for name, by_image in listings.items():
+        for image, listing in by_image.items():
             if image in bad:
                 continue
+            what = f"image {image!r}, source {name!r}"
             try:
-                what = f"{path}: image {image!r}, source {who!r}"
-                _check_number(what, len(mine), states[who, image], empty=(who, image) in empty)
-                sources[who][image] = boxes_of(
-                    mine,
-                    f"image {image!r}, source {who!r}",
-                    entries[image].size,
-                    outside=outside,
-                    n_dims=len(corners) // 2,
+                listing.check(f"{path}: {what}")
+                sources[name][image] = boxes_of(
+                    listing.rows, what, entries[image].size, outside, n_dims=len(corners) // 2
                 )
             except ValueError as error:
                 bad.setdefault(image, error)
-    labels = {row.label for images in found.values() for mine in images.values() for row in mine}
-    categories = {label: str(label) for label in sorted(label for label in labels if label is not None)}
-    return without_bad(BoxSet(entries, sources, categories), bad, failures)
+    every = (row.label for by_image in listings.values() for listing in by_image.values() for row in listing.rows)
+    categories = {label: str(label) for label in sorted({label for label in every if label is not None})}
+    return rules.without_bad(BoxSet(entries, sources, categories), bad)
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The rows of one source for one image."""
+
+    rows: list[Row] = field(default_factory=list)
+    boxes: set[str] = field(default_factory=set)
+    """The names of the boxes, in the column ``box``."""
+    stated: list[str] = field(default_factory=list)
+    """The cells of the column ``n_boxes``."""
+    found_nothing: bool = False
+
+    def check(self, what: str) -> None:
+        """Raise ValueError if the rows contradict each other on how many boxes there are."""
+        n = len(self.rows)
+        if self.found_nothing and (n or len(self.stated) > 1):
+            msg = f"{what} has a row without a box, which says that nothing was found, and other rows."
+            raise ValueError(msg)
+        for stated in self.stated:
+            if stated and number(stated, "n_boxes", what) != n:
+                msg = f"{what} says n_boxes {stated}, but has {n} rows of boxes."
+                raise ValueError(msg)
 
 
 def _entry(cells: Mapping[str, str], columns: list[str], where: str) -> ImageEntry:
-    group = column_of(columns, _GROUP)
+    group = first_of(GROUP_NAMES, columns)
     return ImageEntry(size_of([cells.get(edge) for edge in _EDGES], where), (cells[group] or None) if group else None)
 
 
 def _row(cells: Mapping[str, str], columns: list[str], corners: tuple[str, ...], where: str, image: str) -> Row:
     what = f"image {image!r} ({where})"
-    category = column_of(columns, _CATEGORY)
+    category = first_of(_CATEGORY, columns)
     label = cells[category] if category else ""
     if label and not label.lstrip("-").isdecimal():
         msg = f"{category} of {what} must be a whole number; got {label!r}."
@@ -184,16 +201,6 @@ def _row(cells: Mapping[str, str], columns: list[str], corners: tuple[str, ...],
         number(score, "The score", what) if score else None,
         int(label) if label else None,
     )
-
-
-def _check_number(what: str, n: int, states: list[str], *, empty: bool) -> None:
-    if empty and (n or len(states) > 1):
-        msg = f"{what} has a row without a box, which says that nothing was found, and other rows."
-        raise ValueError(msg)
-    for said in states:
-        if said and number(said, "n_boxes", what) != n:
-            msg = f"{what} says n_boxes {said}, but has {n} rows of boxes."
-            raise ValueError(msg)
 
 
 def write_box_csv(path: str | Path, boxes: BoxSet) -> None:
@@ -218,13 +225,13 @@ def write_box_csv(path: str | Path, boxes: BoxSet) -> None:
     ['image,width,height,rater,n_boxes,box,x0,y0,x1,y1,score', 'p,90,60,model,1,0,1.0,2.0,3.0,5.0,0.5']
     >>> folder.cleanup()
     """
-    present = [mine for found in boxes.sources.values() for mine in found.values() if mine is not None]
-    deep = any(len(mine) and mine.n_dims == 3 for mine in present)
+    present = [found for by_image in boxes.sources.values() for found in by_image.values() if found is not None]
+    deep = any(len(found) and found.n_dims == 3 for found in present)
     corners = _DEEP if deep else _FLAT
     edges = _EDGES if deep else _EDGES[:2]
     grouped = any(entry.group is not None for entry in boxes.images.values())
-    scored = any(mine.scores is not None for mine in present)
-    labelled = any(mine.labels is not None and len(mine) for mine in present)
+    scored = any(found.scores is not None for found in present)
+    labelled = any(found.labels is not None and len(found) for found in present)
     header = ["image", *edges, "rater", "n_boxes", "box", *corners]
     header += ["score"] * scored + ["category"] * labelled + ["group"] * grouped
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -233,14 +240,14 @@ def write_box_csv(path: str | Path, boxes: BoxSet) -> None:
         for image, entry in boxes.images.items():
             about: dict[str, Any] = {"image": image} | ({"group": entry.group or ""} if grouped else {})
             about |= {edge: f"{x:g}" if x < 1e6 else repr(x) for edge, x in zip(edges, entry.size or (), strict=False)}
-            for who, found in boxes.sources.items():
-                mine = found.get(image)
-                if mine is None:
+            for source, by_image in boxes.sources.items():
+                found = by_image.get(image)
+                if found is None:
                     continue
-                said = about | {"rater": who, "n_boxes": len(mine)}
-                table.writerows(_cells(mine, i, corners, said) for i in range(len(mine)))
-                if not len(mine):
-                    table.writerow(said | {"box": -1})
+                first_cells = about | {"rater": source, "n_boxes": len(found)}
+                table.writerows(_cells(found, i, corners, first_cells) for i in range(len(found)))
+                if not len(found):
+                    table.writerow(first_cells | {"box": -1})
 
 
 def _cells(boxes: Boxes, index: int, corners: tuple[str, ...], about: Mapping[str, Any]) -> dict[str, Any]:

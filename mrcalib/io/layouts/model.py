@@ -279,9 +279,9 @@ class LayoutFolder:
 
     def _counts(self) -> str:
         splits = Counter(case.split for case in self.cases if case.split)
-        told = [f"{count} {split}" for split, count in splits.items()]
+        counts = [f"{count} {split}" for split, count in splits.items()]
         tasks = sorted({case.task for case in self.cases} - {""})
-        where = f" ({'; '.join([*tasks, ', '.join(told)] if told else tasks)})" if told or tasks else ""
+        where = f" ({'; '.join([*tasks, ', '.join(counts)] if counts else tasks)})" if counts or tasks else ""
         names = self.rater_names
         raters = f"{len(names)} raters ({', '.join(names)})" if names else "no raters"
         return f"{self.info.name}, {self.info.title}: {len(self.cases)} cases{where}, {raters}"

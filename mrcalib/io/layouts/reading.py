@@ -50,7 +50,7 @@ def layout_info(name: str) -> LayoutInfo:
 
 
 def recognise_layout(folder: str | Path) -> str:
-    """Tell which published data set lies in a folder, by the names of its files.
+    """The name of the published data set that lies in a folder, by the names of its files.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def read_layout(
 ) -> list[Case]:
     """Read the cases of a published data set, as it lies on disk, with a model's predictions.
 
-    The layouts: ``curvas-2024``, ``curvas-pdacvi``, ``qubiq``, ``lidc``, ``refuge``; `layout_info` tells what is known of each.
+    The layouts: ``curvas-2024``, ``curvas-pdacvi``, ``qubiq``, ``lidc``, ``refuge``; `layout_info` describes each.
     A rater without a file is missing (None), never empty; consensus files are no raters. Patients are the groups.
 
     Parameters
@@ -211,8 +211,8 @@ def _recognise(root: Path, tree: list[Folder]) -> str:
     if len(fitting) == 1:
         return next(iter(fitting))
     if fitting:
-        told = ", ".join(f"{name} ({len(cases)} cases, such as {cases[0].id})" for name, cases in fitting.items())
-        msg = f"{root} holds {len(fitting)} data sets: {told}. Say which: layout={next(iter(fitting))!r}, or name its folder."
+        listed = ", ".join(f"{name} ({len(cases)} cases, such as {cases[0].id})" for name, cases in fitting.items())
+        msg = f"{root} holds {len(fitting)} data sets: {listed}. Say which: layout={next(iter(fitting))!r}, or name its folder."
         raise ValueError(msg)
     looked_for = "; ".join(f"{info.name}: {info.looked_for}" for info in _INFOS.values())
     msg = (

@@ -18,7 +18,7 @@ INFO = LayoutInfo(
     positive=tuple(range(128, 256)),
     remarks=(
         "The copy with seven raters has a training and a test part of 400 photographs each, not the 1200 of REFUGE; "
-        "patients are not told, so each photograph counts as one",
+        "patients are not named, so each photograph counts as one",
         "The official masks of REFUGE (.bmp, 0 cup, 128 disc, 255 background) are a consensus of the other polarity; they are "
         "no rater and are not read",
     ),
@@ -34,7 +34,8 @@ def find(tree: Iterable[Folder]) -> list[LayoutCase]:
     Source: the copy named in `INFO`. Structure: ``Training-400/<id>/<id>.jpg`` with ``<id>_seg_cup_1.png`` to ``_7.png`` and
     ``<id>_seg_disc_1.png`` to ``_7.png``; the same below ``Test-400`` and, in some copies, ``Validation-400``. Masks are
     grey, structure above half of 255: white, against black in the official masks. Where only cropped masks are there
-    (``<id>_seg_cup_c_1.png``), they go with ``<id>_cropped.jpg``. A photograph is a patient: REFUGE does not tell.
+    (``<id>_seg_cup_c_1.png``), they go with ``<id>_cropped.jpg``.
+    Each photograph counts as a patient, because REFUGE does not name patients.
     """
     cases = []
     for folder in tree:

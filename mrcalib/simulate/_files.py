@@ -1,14 +1,15 @@
-"""Phantoms on disk as the CURVAS-PDACVI data set lies there."""
+"""Phantoms on disk: with a manifest, or laid out as the CURVAS-PDACVI data set."""
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcalib.simulate._nifti import write_nifti
+from mrcalib.io import Geometry, atomic_write, write_labels, write_probability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,78 @@ if TYPE_CHECKING:
     from mrcalib.simulate._phantom import Phantom
 
 _RATERS = 5
+
+
+def write_dataset(folder: str | Path, phantoms: Iterable[Phantom]) -> Path:
+    """Write phantoms as NIfTI files with a manifest, laid out as a reader study would be.
+
+    ``images/{case}.nii.gz`` (float32), ``preds/{case}_{member}.nii.gz`` (float32), ``labels/{case}/annotation_{rater}``
+    ``.nii.gz`` (uint8), ``rois/{case}.nii.gz`` (uint8) and ``manifest.csv``: one row a case with the columns ``case``,
+    ``group``, ``image``, ``roi``, ``prob_1`` ..., ``annotation_1`` ..., paths relative to the manifest. Axes are RAS+,
+    the world's origin is the middle of the volume. The truth is not written: real data have none.
+
+    Files of the same name are replaced. The manifest comes last, so that a folder with one is complete.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where to write; created if need be.
+    phantoms : iterable of Phantom
+        Cases with the same raters and the same number of members, consumed one by one.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    ValueError
+        If there is no phantom, two share an id, or their raters or numbers of members differ.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mrcalib.simulate import phantoms, write_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     manifest = write_dataset(folder, phantoms(2, (16, 16, 8), n_raters=2, n_members=1, rng=0))
+    ...     print(manifest.read_text().splitlines()[0])
+    case,group,image,roi,prob_1,annotation_1,annotation_2
+    """
+    folder = Path(folder)
+    rows: list[dict[str, str]] = []
+    for phantom in phantoms:
+        arrays: dict[str, tuple[str, NDArray[Any]]] = {
+            "image": (f"images/{phantom.id}.nii.gz", phantom.image),
+            "roi": (f"rois/{phantom.id}.nii.gz", phantom.roi.astype(np.uint8)),
+        }
+        for k, member in enumerate(phantom.members, start=1):
+            arrays[f"prob_{k}"] = (f"preds/{phantom.id}_{k}.nii.gz", member)
+        for name, mask in zip(phantom.rater_names, phantom.raters, strict=True):
+            arrays[f"annotation_{name}"] = (f"labels/{phantom.id}/annotation_{name}.nii.gz", mask)
+        row = {"case": phantom.id, "group": phantom.group} | {column: path for column, (path, _) in arrays.items()}
+        if rows and row.keys() != rows[0].keys():
+            msg = (
+                f"Phantoms of one data set share their raters and members; {phantom.id!r} has {sorted(row)}, "
+                f"{rows[0]['case']!r} has {sorted(rows[0])}. Write them to separate folders."
+            )
+            raise ValueError(msg)
+        if any(row["case"] == other["case"] for other in rows):
+            msg = f"Two phantoms have the id {phantom.id!r}; their files would overwrite each other."
+            raise ValueError(msg)
+        for path, array in arrays.values():
+            _write(folder / path, array, phantom.spacing)
+        rows.append(row)
+    if not rows:
+        msg = "phantoms must hold at least one phantom; an iterator that was consumed before holds none."
+        raise ValueError(msg)
+
+    manifest = folder / "manifest.csv"
+    with atomic_write(manifest) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return manifest
 
 
 def write_curvas_pdacvi(folder: str | Path, phantoms: Iterable[Phantom], *, coarse_mm: float = 5.0) -> Path:
@@ -73,7 +146,7 @@ def write_curvas_pdacvi(folder: str | Path, phantoms: Iterable[Phantom], *, coar
             msg = f"CURVAS-PDACVI has {_RATERS} raters; phantom {phantom.id!r} has {len(phantom.raters)}. Use write_dataset."
             raise ValueError(msg)
         for path, array in _files(name, phantom, coarse_mm).items():
-            write_nifti(folder / path, array, phantom.spacing)
+            _write(folder / path, array, phantom.spacing)
     if not number:
         msg = "phantoms must hold at least one phantom; an iterator that was consumed before holds none."
         raise ValueError(msg)
@@ -108,3 +181,11 @@ def _coarse(organ: NDArray[np.bool_], spacing: tuple[float, float, float], edge:
         share = np.add.reduceat(share, starts, axis=axis) / sizes.reshape(shape)
         share = np.repeat(share, sizes, axis=axis)
     return (share >= 0.5).astype(np.uint8)
+
+
+def _write(path: Path, array: NDArray[Any], spacing: tuple[float, float, float]) -> None:
+    """Write an image or a label map with RAS+ axes and the world's origin in its middle."""
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -0.5 * np.multiply(spacing, np.subtract(array.shape, 1))
+    write = write_probability if array.dtype.kind == "f" else write_labels
+    write(path, array, Geometry(array.shape, affine))

@@ -13,9 +13,7 @@ from mrcalib._files import file_stem
 from mrcalib.grid import ProbabilityGrid, shared_grid
 from mrcalib.io import Case, LoadOptions
 from mrcalib.io.sources import is_path
-from mrcalib.scale._cluster import Scheduler
-from mrcalib.scale._cluster import cluster as a_cluster
-from mrcalib.scale._tasks import each_on_cluster
+from mrcalib.scale.cluster import Scheduler, cluster_client, each_on_cluster
 from mrcalib.scale.one_case import Classes, TalliedCase, tally_or_load
 from mrcalib.tallies import Cells, Columns, Tally
 
@@ -64,7 +62,7 @@ def tally_on_cluster(
         classes=classes,
         invalid=invalid,
     )
-    with a_cluster(*cluster) as client:
+    with cluster_client(*cluster) as client:
         found = each_on_cluster(
             client,
             work,
@@ -109,7 +107,7 @@ def _unpacked(found: _Packed, grid: ProbabilityGrid) -> TalliedCase:
 
 
 def _check_shared(folder: Path, ids: Sequence[str]) -> None:
-    """Warn of checkpoints that went to a folder of the workers' own, where no other run will find them."""
+    """Warn of tallies that workers wrote to a folder which this process does not see, so that no other run finds them."""
     unseen = [case for case in ids if not (folder / f"{file_stem(case)}.npz").exists()]
     if unseen:
         msg = (

@@ -1,0 +1,67 @@
+"""A comparison on lists of images is the comparison on the cases that they are."""
+
+import numpy as np
+import pytest
+
+from mrcalib import Case, Cohort, compare, tally
+
+RNG = np.random.default_rng(5)
+PROBS = [RNG.random(shape).astype(np.float32) for shape in ((12, 10, 8), (9, 10, 11), (20, 6, 8), (7, 9, 13))]
+MASKS = [{"ann": RNG.random(p.shape) < p**2, "bo": RNG.random(p.shape) < p**2, "cy": None} for p in PROBS]
+FAST = {"metrics": ["mr_ece", "dice"], "n_resamples": 20}
+METHODS = ["none", "MHR"]
+
+
+def cases(groups=(None,) * 4):
+    parts = zip(PROBS, MASKS, groups, strict=True)
+    return [Case(str(i), probs, masks, group=group) for i, (probs, masks, group) in enumerate(parts)]
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        lambda: compare(PROBS, MASKS, **FAST),
+        lambda: compare(iter(PROBS), raters=iter(MASKS), **FAST),
+        lambda: compare(list(zip(PROBS, MASKS, strict=True)), **FAST),
+        lambda: compare(cases(), **FAST),
+    ],
+)
+def test_lists_and_pairs_and_cases_are_the_same(study):
+    cohort = Cohort(
+        [
+            tally(p, [m["ann"], m["bo"], None], rater_names=["ann", "bo", "cy"])
+            for p, m in zip(PROBS, MASKS, strict=True)
+        ]
+    )
+    assert study().table().equals(compare(cohort, **FAST).table())
+
+
+def test_methods_are_chosen_beside_lists():
+    study = compare(PROBS, METHODS, raters=MASKS, groups=["a", "a", "b", "c"], **FAST)
+    assert study.methods == ("none", "MHR")
+    assert study.groups == ("a", "a", "b", "c")
+    assert study.table().equals(compare(cases("aabc"), METHODS, **FAST).table())
+    assert compare(cases(), METHODS, groups="aabc", **FAST).groups == ("a", "a", "b", "c")
+
+
+def test_regions_leave_voxels_out():
+    regions = [p > 0.5 for p in PROBS]
+    study = compare(PROBS, METHODS, raters=MASKS, roi=regions, **FAST)
+    inside = [Case(str(i), p, m, roi=r) for i, (p, m, r) in enumerate(zip(PROBS, MASKS, regions, strict=True))]
+    assert study.table().equals(compare(inside, METHODS, **FAST).table())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        ((PROBS[0], [MASKS[0]["ann"]]), {}, "A comparison needs several cases.* got one ndarray"),
+        ((PROBS,), {}, "A list of images needs raters"),
+        ((PROBS, METHODS), {"raters": MASKS[:2]}, "raters must have one entry for each of them; got 2"),
+        ((cases(),), {"raters": MASKS}, "raters must be left out"),
+        ((cases(),), {"groups": "ab"}, "groups must have one entry for each of the 4 cases; got 2"),
+        ((Cohort([tally(PROBS[0], PROBS[0] > 0.5)]),), {"groups": "a"}, "groups must be left out"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, options, words):
+    with pytest.raises(ValueError, match=words):
+        compare(*arguments, **options, **FAST)
