@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
-from mrcalib.calibrators import Calibrator, CountCalibrator
+from mrcalib.calibrators import Calibrator, CountCalibrator, KeptVoxels
 from mrcalib.cohort import Cohort
 from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions
@@ -21,7 +20,7 @@ from mrcalib.resampling import splits
 from mrcalib.responses import Responses
 from mrcalib.scale.cluster import Scheduler, workers
 from mrcalib.study._cases import are_raters, cases_of
-from mrcalib.study._folds import fitted_by_fold, pass_on
+from mrcalib.study._folds import fitted_by_fold, fitted_to_all, pass_on, voxels_to_reread
 from mrcalib.study._methods import chosen_methods
 from mrcalib.study._protocol import Rules, disputes_of, measures_of, score_cases, statistics_of
 from mrcalib.study._study import Study
@@ -62,8 +61,9 @@ def compare(
 ) -> Study:
     """Compare methods of calibration on cases, each case scored by maps that were fitted without its group.
 
-    Voxels are read once, into tallies; fitting, scoring and resampling are algebra on these. Scores are therefore those of
-    the grid's bins: exact for the uncalibrated map where a metric is binned or thresholded at the grid's edges, else off by
+    Voxels are read once, into tallies; fitting, scoring and resampling are algebra on these. Methods with another
+    binning than "grid" are fitted to the voxels, for which cases are read once more, for all folds together. Scores are those
+    of the grid's bins: exact for the uncalibrated map where a metric is binned or thresholded at the grid's edges, else off by
     no more than moving each voxel within its bin (0.8 % of min(p, 1 - p)) can do. ``mrcalib evaluate`` is exact.
 
     With a protocol each held-out case is read once more, and its voxels are scored as the challenge does it: under each
@@ -191,6 +191,7 @@ def compare(
     with workers(scheduler if reads else "threads", dask_address if reads else None, n_jobs) as engine:
         cohort, known = tallied(cases_or_cohort, "tallies")
         test = cohort
+        rereadable = _rereadable(chosen, cohort, None if test_cases is not None and voxels is known else known)
         if test_cases is not None:
             test, known = tallied(test_cases, "test-tallies")
             _check_apart(cohort, test)
@@ -199,17 +200,20 @@ def compare(
     folds = _folds(cohort, test, cv, random_state)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted = {name: clone(estimator).fit_tally(cohort) for name, estimator in chosen.items()}
+        kept = voxels_to_reread(cohort, chosen, folds if test is cohort else [], rereadable, options, n_jobs=n_jobs)
+        fitted = fitted_to_all(cohort, chosen, kept)
         by_fold: Iterable[Fold] = [(1, folds[0], fitted)]
         if test is cohort:
-            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None)
+            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None, voxels=kept)
         statistics, curve, held_out = _scored_tallies(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
-    description = f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
-    n_groups = len(set(test.groups))
-    counted = f"{len(test)} cases in {n_groups} groups, {len(test.raters)} raters"
+    description = (
+        f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
+        f"{_coarse_bins(chosen, kept)}"
+    )
+    counted = f"{len(test)} cases in {len(set(test.groups))} groups, {len(test.raters)} raters"
     study = Study(
         methods=tuple(chosen),
         metrics=scored,
@@ -280,6 +284,31 @@ def _calibrated(estimator: Calibrator, rows: Responses) -> Responses:
         return estimator.calibrate_rows(rows)
     prob, answers = rows.distinct()
     return rows.map(estimator.map_of_case(prob, answers.count))
+
+
+def _rereadable(methods: Mapping[str, Calibrator], cohort: Cohort, known: Sequence[Case] | None) -> list[Case] | None:
+    """The cases that a cohort was tallied from, in its order; None if not all of them are known."""
+    by_id = {case.id: case for case in known or ()}
+    if set(cohort.ids) <= set(by_id):
+        return [by_id[name] for name in cohort.ids]
+    exact = [name for name, method in methods.items() if method.needs.voxels]
+    if exact:
+        msg = (
+            f"Method {exact[0]!r} cannot be compared: binning='exact' needs the voxels, and a comparison has tallies. Give "
+            "the cases instead of a Cohort, or as cases=."
+        )
+        raise ValueError(msg)
+    return None
+
+
+def _coarse_bins(methods: Mapping[str, Calibrator], kept: KeptVoxels | None) -> str:
+    """Which methods could not make the second pass that they would make in ``fit``."""
+    coarse = [name for name, method in methods.items() if method.needs.second_pass]
+    if not coarse or kept is not None:
+        return ""
+    return (
+        f"; bins of {', '.join(coarse)} start where those of the tallies do, since there were no voxels to read again"
+    )
 
 
 def _check_resampling(interval: str, level: float, n_resamples: int) -> None:

@@ -91,8 +91,4 @@ def chosen_methods(
     if not chosen:
         msg = "There is no method to compare."
         raise ValueError(msg)
-    exact = [name for name, method in chosen.items() if method.needs.voxels]
-    if exact:
-        msg = f"Method {exact[0]!r} cannot be compared: binning='exact' needs the voxels, and a comparison has tallies."
-        raise ValueError(msg)
     return chosen

@@ -114,20 +114,23 @@ def test_without_groups_the_voxels_of_one_call_are_one_case(name):
 def test_names_of_raters_and_of_cases_are_kept():
     rng = np.random.default_rng(0)
     probs = [rng.random((4, 5)), rng.random(30)]
-    masks = [{n: (rng.random(p.shape) < p).astype(np.uint8) for n in names} for p, names in zip(probs, ("ab", "bc"))]
+    masks = [
+        {n: (rng.random(p.shape) < p).astype(np.uint8) for n in names}
+        for p, names in zip(probs, ("ab", "bc"), strict=True)
+    ]
     fitted = get_method("MHR").fit(probs, masks, groups=["x", "y"])
     assert fitted.raters_ == ("a", "b", "c")
     assert fitted.provenance_["cases"] == ["x", "y"]
-    objects = [Case(name, p, m) for name, p, m in zip("xy", probs, masks)]
+    objects = [Case(name, p, m) for name, p, m in zip("xy", probs, masks, strict=True)]
     assert get_method("MHR").fit(objects).map_ == get_method("MHR").fit_cases(objects).map_ == fitted.map_
-    assert get_method("MHR").fit(zip(probs, masks)).map_ == fitted.map_
+    assert get_method("MHR").fit(zip(probs, masks, strict=True)).map_ == fitted.map_
     assert get_method("MHR").fit(iter(probs), iter(masks)).map_ == fitted.map_
 
 
 def test_a_list_of_cases_with_several_numbers_of_unnamed_raters_is_refused():
-    probs = [np.array([0.2, 0.8]), np.array([0.5, 0.1, 0.4])]
-    with pytest.raises(ValueError, match="Case '0' has 2 raters and case '1' 1. Name them with a dict"):
-        get_method("MHR").fit(probs, [np.ones((2, 2)), np.ones((1, 3))])
+    probs = [np.array([0.2, 0.8, 0.3]), np.array([0.5, 0.1, 0.4])]
+    with pytest.raises(ValueError, match=r"Case '0' has 2 raters and case '1' 1\. Name them with a dict"):
+        get_method("MHR").fit(probs, [np.ones((2, 3)), np.ones((1, 3))])
     with pytest.raises(ValueError, match="needs raters"):
         get_method("MHR").fit(probs)
 
@@ -143,6 +146,9 @@ def test_entries_of_one_group_are_one_case():
     assert apart.map_ == joined.map_
     assert apart.provenance_["cases"] == ["a", "b"]
     weighted = get_method("MHR").fit(probs, masks, case_weight=[1.0, 2.0, 3.0])
-    assert weighted.map_ == get_method("MHR").fit_tally(
-        Cohort([tally(p, m) for p, m in zip(probs, masks, strict=True)]), case_weight=[1.0, 2.0, 3.0]
-    ).map_
+    assert (
+        weighted.map_
+        == get_method("MHR")
+        .fit_tally(Cohort([tally(p, m) for p, m in zip(probs, masks, strict=True)]), case_weight=[1.0, 2.0, 3.0])
+        .map_
+    )

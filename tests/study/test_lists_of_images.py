@@ -33,7 +33,7 @@ def test_lists_and_pairs_and_cases_are_the_same(study):
             for p, m in zip(PROBS, MASKS, strict=True)
         ]
     )
-    assert study().table().equals(compare(cohort, **FAST).table())
+    assert study().table().equals(compare(cohort, cases=cases(), **FAST).table())
 
 
 def test_methods_are_chosen_beside_lists():
