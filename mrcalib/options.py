@@ -189,7 +189,7 @@ def check_options(owner: Any) -> None:
             raise ValueError(msg)
 
 
-def add_options(parser: argparse._ActionsContainer, owner: Any, *, raters: bool = True) -> None:
+def add_options(parser: argparse._ActionsContainer, owner: Any, *, of: str = "") -> None:
     """Add a flag for each option of a dataclass; the parsed value has the name of the field.
 
     Parameters
@@ -198,12 +198,12 @@ def add_options(parser: argparse._ActionsContainer, owner: Any, *, raters: bool 
         Where the flags are added.
     owner : dataclass
         It has fields that ``option`` made.
-    raters : bool, default=True
-        Whether options of the raters' masks are added too.
+    of : {"", "probabilities", "raters"}
+        Only options of this kind; "" for all.
     """
     defaults = {one.name: one.default for one in fields(owner)}
     for name, told in options_of(owner).items():
-        if told.of == "raters" and not raters:
+        if of not in ("", told.of):
             continue
         how: dict[str, Any] = {"dest": name, "default": defaults[name], "help": told.help}
         if told.switch is not None:

@@ -573,9 +573,9 @@ def test_what_cannot_be_right_is_refused_before_anything_is_read(image):
         tally_blocks(p, [votes[0][:5]])
     with pytest.raises(ValueError, match=r"At least one rater must have annotated of case 'A'; all 2 are missing"):
         tally_blocks(p, [None, None], case="A")
-    with pytest.raises(ValueError, match=r"raters must be masks of the shape of probs.*got \(3, 5, 17, 11\)"):
+    with pytest.raises(ValueError, match=r"raters must be one mask of the shape of probs.*got \(3, 5, 17, 11\)"):
         tally_blocks(p, votes[:, :5])
-    with pytest.raises(ValueError, match="rater_axis=0 or -1 where both fit"):
+    with pytest.raises(ValueError, match="pass rater_axis=0 or rater_axis=-1"):
         tally_blocks(p[:4, :4, 0], da.ones((4, 4, 4), dtype=np.uint8))
     with pytest.raises(ValueError, match="roi must have the shape of probs"):
         tally_blocks(p, votes, roi=da.from_array(roi[1:]))

@@ -231,6 +231,7 @@ def memory(work: Path, _: int) -> dict[str, Any]:
 def _row(row: dict[str, Any]) -> str:
     names = ("apply", "usual", "copy of the input", "read alone", "map alone", "write alone", "SHA-256 alone")
     cells = [f"{np.median(row[name]):.3f} ({max(row[name]) - min(row[name]):.3f})" for name in names]
+    cells.append(f"{np.median(row['apply']) / (np.median(row['read alone']) + np.median(row['write alone'])):.2f}")
     return f"| {row['from']} | {row['to']} | {row['method']} | {' | '.join(cells)} | {row['MB in']:.1f} | {row['MB out']:.1f} |"
 
 
@@ -267,8 +268,8 @@ def report(results: dict[str, Any]) -> str:
             lines += ["Seconds, median (spread: largest - smallest).", ""]
             lines += [
                 "| from | to | method | apply | load, map, save | copy of the input | read alone | map alone | write alone | "
-                "SHA-256 alone | MB in | MB out |",
-                "|---" * 12 + "|",
+                "SHA-256 alone | apply / (read + write) | MB in | MB out |",
+                "|---" * 13 + "|",
                 *map(_row, found["rows"]),
             ]
         else:

@@ -75,7 +75,11 @@ class FittedCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._check_columns(probs, reset=False)
         array = as_array(probs)
         refuse_classes(array)
-        return self.map_for(array)(array)
+        return self._calibrated(array)
+
+    def _calibrated(self, probs: NDArray[Any]) -> NDArray[Any]:
+        """The calibrated probabilities of one whole case; other than by ``map_`` where the map depends on the case."""
+        return self.map_(probs)
 
     def map_of_case(self, prob: FloatArray, count: FloatArray) -> Callable[[ArrayLike], NDArray[Any]]:  # noqa: ARG002
         """The map of one case: ``map_``, but for methods whose map depends on the case.

@@ -267,6 +267,9 @@ class CaseAdaptiveCalibrator(Calibrator):
             out[labels == name] = super().transform(array[labels == name])
         return out
 
+    def _calibrated(self, probs: NDArray[Any]) -> NDArray[Any]:
+        return self.map_for(probs)(probs)
+
     @property
     def coefficients_(self) -> dict[str, float]:
         """The share of the segmenter's volume."""

@@ -7,20 +7,17 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import wraps
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from mrcalib.cli._console import Console
-from mrcalib.cli._inputs import load_options_of
+from mrcalib.cli._console import Console, UsageError
 
 if TYPE_CHECKING:
-    from mrcalib.cohort import Cohort
-    from mrcalib.grid import ProbabilityGrid
-    from mrcalib.io import Annotations, Case, ImageClass
+    from mrcalib.io import Annotations, Case
     from mrcalib.roi import RoiRecall
 
-__all__ = ["LOW_RECALL", "CaseCounter", "each_case", "tally", "tally_classes", "tell_groups", "tell_recall"]
+__all__ = ["LOW_RECALL", "CaseCounter", "each_case", "note_groups", "note_recall", "with_workers"]
 
 LOW_RECALL = 0.95
 """A region of interest that holds less of the raters' union than this is warned of."""
@@ -28,6 +25,7 @@ _LISTED = 10
 
 Done = TypeVar("Done")
 Named = TypeVar("Named", bound="Case | Annotations")
+Run = Callable[[argparse.Namespace], int]
 
 
 class CaseCounter:
@@ -40,13 +38,13 @@ class CaseCounter:
         self._became: Counter[str] = Counter()
 
     def __call__(self, case: str, status: str) -> None:
-        """Take note of what became of a case."""
+        """Count a case, and show what became of it."""
         with self._lock:
             self._became[status] += 1
             self._console.step(self._became.total(), self._total, f"{case} {status}")
 
-    def tell(self) -> None:
-        """Say how many cases became what."""
+    def summarise(self) -> None:
+        """Show how many cases became what."""
         became = ", ".join(f"{n} {status}" for status, n in self._became.items())
         self._console.note(f"{self._total} cases: {became}")
 
@@ -54,7 +52,7 @@ class CaseCounter:
 def each_case(
     cases: Sequence[Named], work: Callable[[Named], tuple[Done, str]], *, console: Console, jobs: int
 ) -> tuple[dict[str, Done], dict[str, Exception]]:
-    """The results of ``work`` by case, and the errors of the cases where it failed.
+    """Return the results of ``work`` by case, and the errors of the cases where it failed.
 
     ``work`` answers with its result and one word on what became of the case.
     """
@@ -77,59 +75,34 @@ def each_case(
                 failures[case.id] = result
             else:
                 results[case.id] = result
-    counter.tell()
+    counter.summarise()
     return results, failures
 
 
-def tally(
-    cases: Sequence[Case],
-    args: argparse.Namespace,
-    *,
-    checkpoints: Path | None,
-    grid: ProbabilityGrid | None = None,
-    recalls: dict[str, RoiRecall] | None = None,
-) -> tuple[Cohort, dict[str, Exception]]:
-    """The tallies of the cases that could be read, and the errors of the others; tells the recall of their regions."""
-    cohorts, failures = tally_classes(cases, args, None, checkpoints=checkpoints, grid=grid, recalls=recalls)
-    return cohorts[""], failures
+def with_workers(run: Run) -> Run:
+    """Return a command that runs with ``args.workers``, what the library takes as its ``scheduler``."""
+
+    @wraps(run)
+    def on_workers(args: argparse.Namespace) -> int:
+        if args.dask_address is not None and args.scheduler != "dask":
+            msg = "--dask-address goes with --scheduler dask."
+            raise UsageError(msg)
+        if args.scheduler == "threads":
+            args.workers = "threads"
+            return run(args)
+        from mrcalib.scale.cluster import workers
+
+        with workers(args.scheduler, args.dask_address, args.jobs) as args.workers:
+            n = sum(args.workers.nthreads().values())
+            args.console.note(f"Dask: {n} worker threads at {args.workers.scheduler.address}")
+            return run(args)
+
+    return on_workers
 
 
-def tally_classes(
-    cases: Sequence[Case],
-    args: argparse.Namespace,
-    classes: Sequence[ImageClass] | None,
-    *,
-    checkpoints: Path | None,
-    grid: ProbabilityGrid | None = None,
-    recalls: dict[str, RoiRecall] | None = None,
-) -> tuple[dict[str, Cohort], dict[str, Exception]]:
-    """The tallies of each class from one reading of the files, by its name ("" without classes), and the errors."""
-    recalls = {} if recalls is None else recalls
-    from mrcalib.scale import tally_cases
-
-    failures: dict[str, Exception] = {}
-    counter = CaseCounter(args.console, len(cases))
-    found: Any = tally_cases(
-        cases,
-        grid=grid,
-        options=load_options_of(args),
-        classes=classes,
-        invalid=args.invalid,
-        n_jobs=args.jobs,
-        checkpoints=checkpoints,
-        failures=failures,
-        progress=counter,
-        recalls=recalls,
-        scheduler=getattr(args, "workers", "threads"),
-    )
-    counter.tell()
-    tell_recall(recalls, args.console)
-    return {"": found} if classes is None else found, failures
-
-
-def tell_recall(recalls: Mapping[str, RoiRecall], console: Console) -> None:
-    """Say how much of what the raters marked lies inside the regions of interest, and warn of those that miss much."""
-    known = {case: told.union for case, told in recalls.items() if not math.isnan(told.union)}
+def note_recall(recalls: Mapping[str, RoiRecall], console: Console) -> None:
+    """Show how much of what the raters marked lies inside the regions of interest, and warn of those that miss much."""
+    known = {case: recall.union for case, recall in recalls.items() if not math.isnan(recall.union)}
     if not known:
         return
     worst = min(known, key=known.__getitem__)
@@ -148,7 +121,7 @@ def tell_recall(recalls: Mapping[str, RoiRecall], console: Console) -> None:
         )
 
 
-def tell_groups(cases: Sequence[Case], console: Console) -> None:
+def note_groups(cases: Sequence[Case], console: Console) -> None:
     """Remind of patients with several cases, where no groups were given."""
     if all(case.group == case.id for case in cases):
         console.note(

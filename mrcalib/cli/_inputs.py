@@ -1,33 +1,67 @@
-"""The options that say where the cases are and how they are read, and the cases that they give."""
+"""The options that say where the cases are, which classes are meant and how files are read; and what is read of them."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mrcalib.cli._data import add_data, cases_in_data, check_data
-from mrcalib.cli._exit import UsageError
-from mrcalib.cli._options import add_labels, below_one, millimetres, numbers, spacing, weights
+from mrcalib.cli._cases import CaseCounter, note_recall
+from mrcalib.cli._console import Console, UsageError
+from mrcalib.cli._options import add_named, spacing
+from mrcalib.options import LoadOptions, add_options, options_from, reading_differences
 
 if TYPE_CHECKING:
-    from mrcalib.io import Case, LoadOptions
+    from mrcalib.cohort import Cohort
+    from mrcalib.grid import ProbabilityGrid
+    from mrcalib.io import Case, ImageClass, LayoutFolder
+    from mrcalib.roi import RoiRecall
 
-__all__ = ["TEMPLATES", "add_inputs", "add_reading", "cases_of", "check_region", "load_options_of"]
+__all__ = [
+    "TEMPLATES",
+    "add_classes",
+    "add_data",
+    "add_inputs",
+    "add_reading",
+    "add_spacing",
+    "cases_of",
+    "check_data",
+    "check_region",
+    "choose_classes",
+    "classes_of",
+    "load_options_of",
+    "record_reading",
+    "refuse_with_classes",
+    "scan_data",
+    "tally",
+    "warn_of_differences",
+]
 
 TEMPLATES = ("probs", "raters", "roi", "coarse", "image", "vessels", "group")
-
 _HELP = """\
 Say where the cases are by --manifest, by {options}, or, for a published data set, by --data and --probs.
 In a template {{case}}, {{rater}} and {{member}} stand for a part of a file or folder name; *, ? and [1-3] match as in
 a shell (put templates in quotes). Several probability files of a case are the members of an ensemble and are pooled.
 Formats: .nii.gz .nii .mha .mhd .nrrd .npy .npz (nnU-Net's exports included), and .png for masks.
 """
+_CLASSES_HELP = (
+    "several exclusive classes, each calibrated against the rest: name and label in the masks, such as "
+    "pancreas=1,kidney=2,liver=3; the label is also the channel of the probabilities, or say pancreas=1:4. Name all labels "
+    "of the masks but 0, the background"
+)
+_RESERVED = ("calibrators", "figures", "tallies")  # folders that stand beside those of classes
+_PARTS_OF_DATA = ("layout", "split", "task")
+_SAID_BY_LAYOUT = ("manifest", "raters", "image", "vessels", "group", "probs_columns", "rater_columns")
+
+
+# Options ----------------------------------------------------------------------------------------------------------------
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, raters: bool = True) -> None:
-    """Where the cases are."""
+    """Add the options that say where the cases are."""
     group = parser.add_argument_group(
         "where the cases are", _HELP.format(options="--probs and --raters" if raters else "--probs")
     )
@@ -60,7 +94,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, raters: bool = True) -> None:
         group.add_argument(
             "--group",
             metavar="REGEX",
-            help=r"what a case name tells of the patient, such as '(P\d+)_'; cases of a patient stay together in "
+            help=r"the part of a case's name that is the patient, such as '(P\d+)_'; cases of a patient stay together in "
             "folds and resamples (default: each case is a patient)",
         )
         group.add_argument(
@@ -79,67 +113,36 @@ def add_inputs(parser: argparse.ArgumentParser, *, raters: bool = True) -> None:
         )
 
 
+def add_data(group: argparse._ActionsContainer, *, predictions: bool = True) -> None:
+    """Add the options that name a published data set, and which part of it is meant."""
+    group.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="published data set as it was unpacked: raters' masks, images and vessels are found by its layout"
+        + (", predictions by --probs" if predictions else ""),
+    )
+    add_named(
+        group,
+        "--layout",
+        "layout",
+        "layout of the data set: %(names)s (default: recognised by its files)",
+        metavar="LAYOUT",
+    )
+    group.add_argument(
+        "--split", choices=("training", "validation", "testing"), help="of the data set (default: all that is there)"
+    )
+    group.add_argument("--task", metavar="TASK", help="of a data set with several, such as prostate/task02")
+
+
 def add_reading(parser: argparse.ArgumentParser, *, raters: bool = True) -> None:
-    """How files are read."""
+    """Add the options that say how files are read, as ``LoadOptions`` declares them."""
     group = parser.add_argument_group("how files are read")
-    group.add_argument(
-        "--pooling",
-        choices=("mean", "logit-mean"),
-        default="mean",
-        help="of an ensemble's members: the mean of their probabilities, or the sigmoid of their mean logit "
-        "(default: %(default)s)",
-    )
-    group.add_argument(
-        "--foreground",
-        type=numbers,
-        metavar="CHANNELS",
-        help="channels of a multi-class map that make up the foreground, such as 1,2 (default: channel 1 of two)",
-    )
-    group.add_argument(
-        "--merge",
-        choices=("sum", "max"),
-        default="sum",
-        help="of several --foreground channels: their sum, for exclusive classes; or the largest, for regions that may "
-        "overlap or nest, as nnU-Net's region-based training exports them (default: %(default)s)",
-    )
-    group.add_argument(
-        "--weights",
-        type=weights,
-        metavar="NUMBERS",
-        help="of an ensemble's members in their order, such as 2,1,1 (default: equal)",
-    )
-    group.add_argument(
-        "--logits",
-        action="store_true",
-        help="the maps store logits: take the softmax over the channels of classes, else the sigmoid (default: "
-        "probabilities)",
-    )
-    group.add_argument(
-        "--coarse-threshold",
-        type=below_one,
-        default=0.5,
-        metavar="P",
-        help="a coarse probability map is inside above this; masks are inside where not 0 (default: %(default)s)",
-    )
-    group.add_argument(
-        "--margin",
-        type=millimetres,
-        default=0.0,
-        metavar="MM",
-        help="by how much the coarse segmentation is dilated, in mm (default: %(default)g). Wide enough is where it keeps "
-        "nearly all that the raters marked, which fit and compare print",
-    )
-    group.add_argument(
-        "--outside",
-        choices=("ignore", "zero"),
-        default="ignore",
-        help="voxels outside the region of interest. ignore: they are left as they are and do not count"
-        + ("" if raters else " (apply calibrates them like all others, of which the calibrator knows nothing)")
-        + ". zero: their probability is exactly 0, and stays so after calibration, and they count, as for a two-stage "
-        "segmenter that does not look there (default: %(default)s)",
-    )
-    if raters:
-        add_labels(group)
+    add_options(group, LoadOptions, of="" if raters else "probabilities")
+    add_spacing(group)
+
+
+def add_spacing(group: argparse._ActionsContainer) -> None:
+    """Add the option that says how large voxels are."""
     group.add_argument(
         "--spacing",
         type=spacing,
@@ -148,8 +151,44 @@ def add_reading(parser: argparse.ArgumentParser, *, raters: bool = True) -> None
     )
 
 
+def add_classes(parser: argparse._ActionsContainer, *, more: str = "") -> None:
+    """Add the option that names several classes."""
+    parser.add_argument("--classes", type=classes, metavar="NAME=LABEL[:CHANNEL],...", help=_CLASSES_HELP + more)
+
+
+def classes(text: str) -> tuple[tuple[str, int, int], ...]:
+    """Return names with labels and channels.
+
+    Examples
+    --------
+    >>> classes("pancreas=1,liver=3:2")
+    (('pancreas', 1, 1), ('liver', 3, 2))
+    """
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)=(\d+)(?::(\d+))?\s*", part)
+        if not match or int(match[2]) == 0:
+            msg = (
+                f"expected name=label or name=label:channel, labels from 1 on, such as pancreas=1,liver=3; got {part!r}"
+            )
+            raise argparse.ArgumentTypeError(msg)
+        found.append((match[1], int(match[2]), int(match[3] or match[2])))
+    for what, values in zip(("name", "label", "channel"), zip(*found, strict=True), strict=True):
+        if len({str(value).casefold() for value in values}) < len(found):
+            msg = f"every class needs a {what} of its own; got {text!r}"
+            raise argparse.ArgumentTypeError(msg)
+    taken = next((name for name, _, _ in found if name.casefold() in _RESERVED), None)
+    if taken is not None:
+        msg = f"a class cannot be called {taken!r}, which is a folder of results"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(sorted(found, key=lambda one: one[1]))
+
+
+# Cases ------------------------------------------------------------------------------------------------------------------
+
+
 def cases_of(args: argparse.Namespace) -> list[Case]:
-    """The cases that the options name.
+    """Return the cases that the options name.
 
     Raises
     ------
@@ -178,7 +217,7 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
     from mrcalib.io import discover, read_manifest
 
     if args.data:
-        cases = cases_in_data(args)
+        cases = _cases_in_data(args)
     elif args.manifest:
         cases = read_manifest(
             args.manifest,
@@ -196,9 +235,9 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
 
 
 def check_region(cases: Sequence[Case], args: argparse.Namespace) -> None:
-    """UsageError where options ask for a region of interest that a case does not have."""
+    """Raise UsageError where options ask for a region of interest that a case does not have."""
     for case in cases:
-        if args.margin > 0 and case.coarse is None:
+        if args.margin_mm > 0 and case.coarse is None:
             _refuse(
                 f"--margin dilates a coarse segmentation, and case {case.id!r} has none: give --coarse, or a column 'coarse' "
                 "in the manifest."
@@ -210,22 +249,175 @@ def check_region(cases: Sequence[Case], args: argparse.Namespace) -> None:
             )
 
 
-def load_options_of(args: argparse.Namespace) -> LoadOptions:
-    """How the options say that files are read."""
-    from mrcalib.io import LoadOptions
+def check_data(args: argparse.Namespace) -> None:
+    """Raise UsageError for options that do not go with --data, or not without it."""
+    if args.data is None:
+        alone = [f"--{name}" for name in _PARTS_OF_DATA if getattr(args, name) is not None]
+        if alone:
+            _refuse(f"{', '.join(alone)} chooses from a data set; say where it is: --data FOLDER.")
+        return
+    others = [f"--{name.replace('_', '-')}" for name in _SAID_BY_LAYOUT if getattr(args, name, None)]
+    if others:
+        _refuse(
+            f"--data and {', '.join(others)} exclude each other: the layout of the data set says what these would say."
+        )
 
-    return LoadOptions(
-        pooling=args.pooling,
-        foreground=args.foreground,
-        positive=getattr(args, "positive", None),
-        check_agreement=not getattr(args, "no_agreement_check", False),
-        weights=args.weights,
-        values="logits" if args.logits else "probabilities",
-        merge=args.merge,
-        coarse_threshold=args.coarse_threshold,
-        margin_mm=args.margin,
-        outside=args.outside,
+
+def scan_data(args: argparse.Namespace) -> LayoutFolder:
+    """Return what is in the data set, after showing it; labels are read as it has them, unless an option says otherwise."""
+    from mrcalib.io import scan_layout
+
+    found = scan_layout(args.data, args.layout, split=args.split, task=args.task)
+    for line in found.describe():
+        args.console.note(line)
+    if hasattr(args, "raters") and args.positive is None:
+        args.positive = found.positive
+    return found
+
+
+def _cases_in_data(args: argparse.Namespace) -> list[Case]:
+    found = scan_data(args)
+    if getattr(args, "protocol", "") is None and found.info.protocol:
+        args.console.note(f"the challenge scores these cases by --protocol {found.info.protocol}")
+    return found.with_predictions(
+        args.probs, coarse=getattr(args, "coarse", None), roi=args.roi, raters=hasattr(args, "raters")
     )
+
+
+# Classes ----------------------------------------------------------------------------------------------------------------
+
+
+def choose_classes(args: argparse.Namespace) -> None:
+    """Take the classes of the data set, where it has several and no option says which labels are meant.
+
+    Raises
+    ------
+    UsageError
+        For options that do not go with several classes.
+    """
+    if args.data and not (getattr(args, "protocol", None) or args.classes or args.positive or args.foreground):
+        check_data(args)
+        from mrcalib.io import layout_info, recognise_layout
+
+        named = layout_info(args.layout or recognise_layout(args.data)).classes
+        if named:
+            args.classes = tuple((name, label, label) for name, label in named.items())
+            said = ",".join(f"{name}={label}" for name, label in named.items())
+            args.console.note(
+                f"the data set has several classes: --classes {said} (one alone: --positive 1 --foreground 1)"
+            )
+    if args.classes:
+        refuse_with_classes(args)
+
+
+def refuse_with_classes(args: argparse.Namespace) -> None:
+    """Raise UsageError for options that do not go with several classes."""
+    names = ("foreground", "positive", "protocol", "test_manifest")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name, None) is not None]
+    if args.merge == "max":
+        given.append("--merge max")
+    if given:
+        _refuse(
+            f"{given[0]} does not go with several classes: each has one channel and one label (--classes), which exclude the "
+            "others."
+        )
+
+
+def classes_of(args: argparse.Namespace) -> tuple[ImageClass, ...]:
+    """Return the classes that were named, in ascending order of label; none if there is one foreground."""
+    from mrcalib.io import ImageClass
+
+    return tuple(ImageClass(*one) for one in args.classes or ())
+
+
+# Reading ----------------------------------------------------------------------------------------------------------------
+
+
+def load_options_of(args: argparse.Namespace, **changes: Any) -> LoadOptions:
+    """Return how the options say that files are read."""
+    options: LoadOptions = options_from(LoadOptions, args, **changes)
+    return options
+
+
+def tally(
+    cases: Sequence[Case],
+    args: argparse.Namespace,
+    *,
+    checkpoints: Path | None,
+    grid: ProbabilityGrid | None = None,
+    recalls: dict[str, RoiRecall] | None = None,
+) -> tuple[dict[str, Cohort], dict[str, Exception]]:
+    """Return the tallies of the cases that could be read, and the errors of the others; shows the recall of their regions.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        All are read once.
+    args : Namespace
+        The options; ``classes`` are tallied each against the rest.
+    checkpoints : Path or None
+        Where tallies are kept.
+    grid : ProbabilityGrid, optional
+        Whose bins are counted.
+    recalls : dict, optional
+        Takes the recall of each case's region of interest.
+
+    Returns
+    -------
+    dict of str to Cohort
+        By name of the class, all of the same cases; "" stands for the only one.
+    dict of str to Exception
+    """
+    from mrcalib.scale import tally_cases
+
+    classes = classes_of(args)
+    for one in classes:
+        args.console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
+    failures: dict[str, Exception] = {}
+    recalls = {} if recalls is None else recalls
+    counter = CaseCounter(args.console, len(cases))
+    found: Any = tally_cases(
+        cases,
+        grid=grid,
+        options=load_options_of(args),
+        classes=classes or None,
+        invalid=args.invalid,
+        n_jobs=args.jobs,
+        checkpoints=checkpoints,
+        failures=failures,
+        progress=counter,
+        recalls=recalls,
+        scheduler=args.workers,
+    )
+    counter.summarise()
+    note_recall(recalls, args.console)
+    return (found if classes else {"": found}), failures
+
+
+def record_reading(provenance: dict[str, Any], cases: Sequence[Case], args: argparse.Namespace, name: str = "") -> None:
+    """Enter into a calibrator's provenance how the maps of the cases were read, for the class of this name."""
+    from mrcalib.scale import reading_of
+
+    channels = {one.name: (one.position,) for one in classes_of(args)}
+    changes = {"foreground": channels[name]} if name else {}
+    provenance["reading"] = reading_of(cases, load_options_of(args, **changes))
+
+
+def warn_of_differences(
+    provenance: Mapping[str, Any], cases: Sequence[Case], args: argparse.Namespace, console: Console
+) -> None:
+    """Warn where maps are read otherwise than those that the calibrator was fitted to; older files do not say how."""
+    from mrcalib.scale import reading_of
+
+    fitted_to = provenance.get("reading")
+    if fitted_to is None:
+        return
+    found = reading_differences(fitted_to, reading_of(cases, load_options_of(args)))
+    if found:
+        console.complain(
+            f"warning: the calibrator was fitted to maps that were read otherwise: {'; '.join(found)}. "
+            "Its probabilities hold for maps made as they were for the fit."
+        )
 
 
 def _refuse(message: str) -> NoReturn:

@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mrcalib._version import __version__
-from mrcalib.cli import apply, compare, demo, evaluate, fit, fuse
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, BROKEN_PIPE, INTERRUPTED, UNEXPECTED, USAGE, UsageError
+from mrcalib.cli._console import BAD_DATA, BROKEN_PIPE, INTERRUPTED, UNEXPECTED, USAGE, Console, UsageError
 from mrcalib.cli._options import Parser
-from mrcalib.cli._words import in_options
 
 __all__ = ["build_parser", "main"]
 
@@ -38,8 +35,19 @@ Each command explains itself with examples: mrcalib compare --help
 """
 
 
-def build_parser() -> Parser:
-    """The parser of ``mrcalib`` and all of its commands."""
+_COMMANDS = {
+    "demo": ("mrcalib.cli.demo", "simulated data, the whole way through, in seconds"),
+    "compare": ("mrcalib.cli.compare", "compare calibration methods on your cases, by cross-validation"),
+    "fit": ("mrcalib.cli.fit", "fit one calibrator to all cases and save it"),
+    "apply": ("mrcalib.cli.apply", "calibrate probability maps with a saved calibrator"),
+    "evaluate": ("mrcalib.cli.evaluate", "exact scores of probability maps against the raters"),
+    "fuse": ("mrcalib.cli.fuse", "make one reference of several raters' masks"),
+    "detect": ("mrcalib.detection.commands", "boxes of detectors and raters: evaluate, ensemble, fit, apply"),
+}
+
+
+def build_parser(words: Sequence[str] = ()) -> Parser:
+    """Return the parser of ``mrcalib``, with the options of the command that the words call; others have a line in the help."""
     parser = Parser(
         prog="mrcalib",
         description=_DESCRIPTION,
@@ -49,9 +57,12 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"mrcalib {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    detect = importlib.import_module("mrcalib.detection.commands")  # a wing of its own, which uses this package
-    for command in (demo, compare, fit, apply, evaluate, fuse, detect):
-        command.add_parser(subparsers)
+    called = next((word for word in words if word in _COMMANDS), None)
+    for name, (module, summary) in _COMMANDS.items():
+        if name == called:
+            importlib.import_module(module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
     return parser
 
 
@@ -69,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, see ``mrcalib --help``.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
+    parser = build_parser(words)
     try:
         args = parser.parse_args(words)
     except SystemExit as stop:  # --help, --version, or a wrong option
@@ -78,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     args.words = words
-    args.console = Console(quiet=args.quiet)
+    args.console = Console(quiet=args.quiet, actions=args.actions)
     try:
         return _guarded(args)
     except BrokenPipeError:
@@ -106,7 +117,7 @@ def _guarded(args: argparse.Namespace) -> int:
             console.complain(f"{name}: error: {error}\n{name} --help shows the options, with examples.")
             return USAGE
         if isinstance(error, ValueError | TypeError | OSError | ImportError):
-            console.complain(f"{name}: error: {in_options(error)}")
+            console.complain(f"{name}: error: {console.in_options(error)}")
             return BAD_DATA
         console.complain(f"{name}: unexpected {type(error).__name__}: {error}\nAdd --debug to see where it came from.")
         return UNEXPECTED

@@ -1,33 +1,39 @@
-"""Options that several commands share, and the values that they take."""
+"""Parsers of commands, the options that several commands share, and the values that options take."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
-from mrcalib.cli._exit import USAGE
+from mrcalib.cli._console import USAGE
+from mrcalib.options import Number, Numbers
+from mrcalib.registry import Registry
 
 __all__ = [
     "Parser",
+    "add_bootstrap",
     "add_common",
     "add_compression",
     "add_invalid",
     "add_jobs",
-    "add_labels",
+    "add_named",
+    "add_overwrite",
     "add_scheduler",
-    "below_one",
     "command",
     "count",
     "fraction",
-    "metric_name",
-    "millimetres",
-    "name_of",
-    "numbers",
+    "known_name",
+    "positive",
     "spacing",
     "threads_for",
-    "weights",
+    "vessel_labels",
 ]
+
+count = Number(int, at_least=1)
+fraction = Number(above=0, below=1)
+positive = Number(above=0)
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +42,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2."""
         self.exit(USAGE, f"{self.prog}: error: {message}\n{self.prog} --help shows the options, with examples.\n")
+
+    def format_help(self) -> str:
+        """Return the help; what an option may name, plugins included, is looked up only here, since that takes a second."""
+        for action in self._actions:
+            if isinstance(action, _Named):
+                action.describe()
+        return super().format_help()
 
 
 if TYPE_CHECKING:
@@ -48,11 +61,11 @@ def command(
     *,
     run: Callable[[argparse.Namespace], int],
     usage: str,
-    summary: str,
     description: str,
     examples: str,
+    summary: str = "",
 ) -> Parser:
-    """A command's parser, with its description above and its examples below the options."""
+    """Return a command's parser, with its description above and its examples below the options."""
     parser = subparsers.add_parser(
         name,
         usage=" ".join(f"mrcalib {name} {usage} [options]".split()),
@@ -62,12 +75,15 @@ def command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, actions=parser._actions)
     return parser
 
 
+# Options of several commands --------------------------------------------------------------------------------------------
+
+
 def add_common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
-    """What every command understands."""
+    """Add what every command understands."""
     group = parser.add_argument_group("words")
     if json:
         group.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, to stdout")
@@ -77,23 +93,31 @@ def add_common(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     )
 
 
-def add_labels(parser: argparse._ActionsContainer) -> None:
-    """What in the raters' masks is foreground, and whether raters must overlap."""
+def add_bootstrap(parser: argparse._ActionsContainer, *, what: str = "resamples") -> None:
+    """Add the options of intervals."""
     parser.add_argument(
-        "--positive",
-        type=numbers,
-        metavar="LABELS",
-        help="labels of the masks that are foreground, such as 255 (default: 1)",
+        "--resamples",
+        dest="n_resamples",
+        type=count,
+        default=5000,
+        metavar="N",
+        help="bootstrap resamples of patients (default: %(default)s)",
     )
     parser.add_argument(
-        "--no-agreement-check",
-        action="store_true",
-        help="accept a rater who agrees with the others only after a flip or a shift (default: refused)",
+        "--level", type=fraction, default=0.95, metavar="P", help="level of intervals (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        dest="random_state",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"seed of {what} (default: %(default)s)",
     )
 
 
 def add_jobs(parser: argparse._ActionsContainer) -> None:
-    """How many cases are in memory at the same time."""
+    """Add the option that says how many cases are in memory at the same time."""
     parser.add_argument(
         "--jobs",
         type=count,
@@ -104,28 +128,33 @@ def add_jobs(parser: argparse._ActionsContainer) -> None:
 
 
 def add_compression(parser: argparse._ActionsContainer) -> None:
-    """How small compressed files become."""
+    """Add the option that says how small compressed files become."""
     parser.add_argument(
         "--compression",
         type=int,
         choices=range(1, 10),
         default=1,
         metavar="LEVEL",
-        help="of compressed files, from 1 (fast) to 9 (small, and much slower; default: %(default)s). Level 1 is fastest with "
-        "the package isal",
+        help="level of compressed files, from 1 (fast) to 9 (small, and much slower; default: %(default)s). Level 1 is fastest "
+        "with the package isal",
+    )
+
+
+def add_overwrite(parser: argparse._ActionsContainer) -> None:
+    """Add the option that says what becomes of files that are there."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make everything again, and replace files that mrcalib did not make"
     )
 
 
 def threads_for(jobs: int) -> int:
-    """Threads that each of ``jobs`` cases may take, so that all of them together are no more than the processors."""
-    import os
-
+    """Return the threads that each of ``jobs`` cases may take, so that together they are no more than the processors."""
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, n_processors // jobs)
 
 
 def add_scheduler(parser: argparse._ActionsContainer) -> None:
-    """Who works on the cases."""
+    """Add the options that say who works on the cases."""
     parser.add_argument(
         "--scheduler",
         choices=("threads", "dask"),
@@ -137,123 +166,116 @@ def add_scheduler(parser: argparse._ActionsContainer) -> None:
         "--dask-address",
         metavar="URL",
         help="with --scheduler dask: the scheduler of a running cluster, such as tcp://10.0.0.1:8786. Its workers read the "
-        "files and write what is kept of them, so all must see the same folders; how many cases run at once is theirs to say",
+        "files and write what is kept of them, so all must see the same folders; the cluster decides how many cases run "
+        "at once",
     )
 
 
 def add_invalid(parser: argparse._ActionsContainer) -> None:
-    """What becomes of values that are no probabilities."""
+    """Add the option that says what becomes of values that are no probabilities."""
     parser.add_argument(
         "--invalid",
         choices=("raise", "drop"),
         default="raise",
-        help="what becomes of a case with probabilities that are NaN or outside [0, 1]: refused, or such voxels left out "
-        "(default: %(default)s)",
+        help="what becomes of a case with probabilities that are NaN or outside [0, 1]: it is refused, or such voxels are left "
+        "out (default: %(default)s)",
     )
 
 
-def count(text: str) -> int:
-    """A whole number from 1 on."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        msg = f"expected a whole number of at least 1; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def fraction(text: str) -> float:
-    """A number between 0 and 1, both excluded."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        msg = f"expected a number between 0 and 1; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers from 0 on, with commas between them."""
-    try:
-        values = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        values = (-1,)
-    if min(values) < 0:
-        msg = f"expected whole numbers such as 1 or 1,2; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return values
-
-
-def below_one(text: str) -> float:
-    """A number from 0 on, below 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        msg = f"expected a number from 0 on, below 1; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def millimetres(text: str) -> float:
-    """A length from 0 on."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        msg = f"expected a length in mm, such as 20; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
-
-
-def weights(text: str) -> tuple[float, ...]:
-    """Positive numbers, with commas between them."""
-    try:
-        values = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        values = ()
-    if not values or not all(0 < value < float("inf") for value in values):
-        msg = f"expected positive numbers such as 2,1,1; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return values
+# Values of options ------------------------------------------------------------------------------------------------------
 
 
 def spacing(text: str) -> tuple[float, ...]:
-    """Edges of a voxel in mm."""
+    """Return the edges of a voxel in mm."""
     try:
-        edges = tuple(float(word) for word in text.replace("x", ",").split(","))
-    except ValueError:
-        edges = ()
-    if not edges or not all(0 < edge < float("inf") for edge in edges):
+        edges: tuple[float, ...] = Numbers(positive, "")(text.replace("x", ","))
+    except argparse.ArgumentTypeError:
         msg = f"expected edges in mm such as 0.7,0.7,2.5; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
+        raise argparse.ArgumentTypeError(msg) from None
     return edges
 
 
-def metric_name(text: str) -> str:
-    """The registered name of the metric that a name, a label or a name in Python stands for."""
-    from mrcalib.metrics import METRICS
+def vessel_labels(text: str) -> dict[str, int]:
+    """Return names of vessels and their labels, such as of ``PORTA=1,SMV=2``."""
+    labels: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, label = (word.strip() for word in part.partition("="))
+        if not name or not label.isdigit() or int(label) < 1 or name in labels or int(label) in labels.values():
+            msg = f"expected different names and labels such as PORTA=1,SMV=2; got {text!r}"
+            raise argparse.ArgumentTypeError(msg)
+        labels[name] = int(label)
+    return labels
 
+
+# Names that the library knows ---------------------------------------------------------------------------------------------
+
+Kind: TypeAlias = Literal["method", "metric", "protocol", "protocol of masks", "layout", "file format"]
+
+
+def _known(kind: Kind) -> tuple[Registry[Any], Sequence[str]]:
+    """The table of all names of a kind, and those that are taken if none is said."""
+    if kind == "method":
+        from mrcalib.calibrators import CALIBRATORS
+        from mrcalib.study import default_methods
+
+        return CALIBRATORS, [*default_methods()]
+    if kind == "metric":
+        from mrcalib.metrics import METRICS, default_metrics
+
+        return METRICS, [metric.name for metric in default_metrics()]
+    names: Sequence[str]
+    if kind == "file format":
+        from mrcalib.io.formats import writable
+
+        names = writable()
+    elif kind == "layout":
+        from mrcalib.io.layouts.reading import LAYOUTS as names
+    else:
+        from mrcalib.protocols import PROTOCOLS, get_protocol
+
+        names = [name for name in PROTOCOLS if kind == "protocol" or not get_protocol(name).needs_classes]
+    table: Registry[Any] = Registry(kind)
+    for name in names:
+        table.register(name, None)
+    return table, names
+
+
+def known_name(kind: Kind, text: str) -> str:
+    """Return the library's name for what a text names in any spelling; ArgumentTypeError, with the nearest, if none."""
     try:
-        return METRICS.canonical(text)
+        return _known(kind)[0].canonical(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def name_of(what: str, names: tuple[str, ...]) -> Callable[[str], str]:
-    """One of ``names``, in upper or lower case."""
-    known = {name.casefold(): name for name in names}
+class _Named(argparse._StoreAction):
+    """An option that takes names; its help may hold %(names)s, %(usual)s and %(others)s."""
 
-    def choose(text: str) -> str:
-        if text.casefold() not in known:
-            msg = f"there is no {what} {text!r}; there are {', '.join(map(repr, names))}"
-            raise argparse.ArgumentTypeError(msg)
-        return known[text.casefold()]
+    kind: Kind
 
-    return choose
+    def describe(self) -> None:
+        table, usual = _known(self.kind)
+        self.names = ", ".join(table.names())
+        self.usual = ", ".join(usual)
+        self.others = ", ".join(name for name in table.names() if name not in usual)
+
+
+def add_named(parser: argparse._ActionsContainer, flag: str, kind: Kind, help: str, **more: Any) -> None:
+    """Add an option whose values are names of a kind, in any spelling.
+
+    Parameters
+    ----------
+    parser : argparse parser or group
+        Where the option is added.
+    flag : str
+        Such as "--methods".
+    kind : str
+        What is named.
+    help : str
+        May hold %(names)s, %(usual)s and %(others)s: all names, those that are taken by default, and the others.
+    **more
+        As for ``add_argument``.
+    """
+    action = parser.add_argument(flag, action=_Named, type=lambda text: known_name(kind, text), help=help, **more)
+    assert isinstance(action, _Named)
+    action.kind = kind

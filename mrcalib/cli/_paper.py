@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._exit import UsageError
+from mrcalib.cli._console import UsageError
 from mrcalib.cli._files import write_csv, write_json, write_text
 from mrcalib.cli._inputs import load_options_of
-from mrcalib.cli._trade_offs import tell_trade_offs
 
 if TYPE_CHECKING:
     from mrcalib.cli._console import Console
@@ -22,8 +21,9 @@ __all__ = [
     "CASES_SHOWN",
     "check_cases_shown",
     "draw_paper_figures",
+    "note_protocol",
     "report_paper_tables",
-    "tell_of_protocol",
+    "show_trade_offs",
     "write_paper_tables",
 ]
 
@@ -45,7 +45,7 @@ def check_cases_shown(args: argparse.Namespace, cases: Sequence[Case]) -> None:
             raise UsageError(msg)
 
 
-def tell_of_protocol(name: str, cases: Sequence[Case], console: Console) -> None:
+def note_protocol(name: str, cases: Sequence[Case], console: Console) -> None:
     """Say what a protocol does not score, or not as one may think."""
     from mrcalib.protocols import get_protocol
 
@@ -105,7 +105,7 @@ def report_paper_tables(study: Study, console: Console, reference: str) -> None:
         console.show("  All of them are in disputes.csv.")
     for told, whose in ((study, "the program's values"), (study.corrected, "corrected values")):
         if told is not None and (told is study or study.disputes):
-            tell_trade_offs(told, f"{whose}, mean over cases", console)
+            show_trade_offs(told, f"{whose}, mean over cases", console)
     console.show("")
 
 
@@ -172,4 +172,23 @@ def _row(case: Case, calibrator: Any, args: argparse.Namespace) -> Any:
         spacing=loaded.spacing,
         title=case.id,
         affine=None if loaded.geometry is None else loaded.geometry.affine,
+    )
+
+
+def show_trade_offs(study: Study, whose: str, console: Console) -> None:
+    """Print what methods win and what it costs, with what is safe to choose, and warn that there are any."""
+    sentences, base = study.trade_offs(), study.methods[0]
+    if not sentences:
+        return
+    console.show(f"\nWhat is won, and what it costs ({whose}):")
+    for sentence in sentences:
+        console.show(f"  {sentence}")
+    safe = ", ".join(study.unharmed())
+    console.show(f"  Better than {base} on some metric and significantly worse on none: {safe or 'no method'}.")
+    if any(metric.name == "soft_dice" for metric in study.metrics):
+        console.show("  Soft Dice rewards overconfidence, so that it falls under any honest calibration.")
+    who = f"{len(sentences)} methods win" if len(sentences) > 1 else "a method wins"
+    console.note(
+        f"warning: {who} on some metrics at a significant cost on others ({whose}); "
+        "see 'What is won, and what it costs' before choosing."
     )

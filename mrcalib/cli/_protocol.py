@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import UsageError
+from mrcalib.cli._console import Console, UsageError
 from mrcalib.cli._inputs import load_options_of
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from mrcalib.io import Case, LoadedCase, LoadedClasses, Source
     from mrcalib.metrics import Metric
 
-__all__ = ["Calibrator", "ProtocolScores", "Scores", "vessel_labels"]
+__all__ = ["Calibrator", "ProtocolScores", "Scores"]
 
 Scores: TypeAlias = "dict[str, dict[str, float]]"
 """Of a case: the value of each score, for each map ("as given", "calibrated")."""
@@ -208,18 +207,6 @@ class ProtocolScores:
     def notes(self, case: str, which: str) -> list[str]:
         """What is to be known of a case and map."""
         return self.told[case, which].notes
-
-
-def vessel_labels(text: str) -> dict[str, int]:
-    """Names of vessels and their labels, such as ``PORTA=1,SMV=2``."""
-    labels: dict[str, int] = {}
-    for part in text.split(","):
-        name, _, label = (word.strip() for word in part.partition("="))
-        if not name or not label.isdigit() or int(label) < 1 or name in labels or int(label) in labels.values():
-            msg = f"expected different names and labels such as PORTA=1,SMV=2; got {text!r}"
-            raise argparse.ArgumentTypeError(msg)
-        labels[name] = int(label)
-    return labels
 
 
 def _inside(probs: NDArray[np.floating], loaded: LoadedCase) -> NDArray[np.floating]:

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcalib._version import __version__
 from mrcalib.cli._cases import each_case
-from mrcalib.cli._classes import add_classes
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
-from mrcalib.cli._files import file_name, to_json, write_json
-from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, check_region, load_options_of
-from mrcalib.cli._options import add_common, add_compression, add_jobs, command, threads_for
-from mrcalib.cli._reading import tell_differences
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError
+from mrcalib.cli._files import (
+    Product,
+    check_products,
+    file_name,
+    files_of,
+    finished,
+    has_no_header,
+    images_in,
+    read_sidecar,
+    stem_of,
+    to_json,
+    write_json,
+)
+from mrcalib.cli._inputs import (
+    add_classes,
+    add_inputs,
+    add_reading,
+    cases_of,
+    check_region,
+    load_options_of,
+    refuse_with_classes,
+    warn_of_differences,
+)
+from mrcalib.cli._options import add_common, add_compression, add_jobs, add_named, add_overwrite, command, threads_for
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import Calibrator
+    from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
     from mrcalib.cli._options import Subparsers
-    from mrcalib.io import Case
+    from mrcalib.io import Case, ImageClass
 
 __all__ = ["add_parser", "run"]
 
@@ -48,7 +67,7 @@ _EXAMPLES = """\
   # several organs: a map for each class, and a label map
   mrcalib apply organs.json new/*.npz -o calibrated --argmax
 """
-_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd", ".npy", ".npz")
+_WITH_HEADER = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -58,7 +77,6 @@ def add_parser(subparsers: Subparsers) -> None:
         "apply",
         run=run,
         usage="CALIBRATOR (INPUT... | --probs TEMPLATE | --manifest CSV) -o OUT",
-        summary="calibrate probability maps with a saved calibrator",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
@@ -72,7 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_inputs(parser, raters=False)
     add_reading(parser, raters=False)
-    add_several(parser)
+    _add_several(parser)
     how = parser.add_argument_group("how they are calibrated")
     how.add_argument(
         "--invalid",
@@ -90,21 +108,21 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="OUT",
         help="folder; or, for one case, a file with a suffix of images",
     )
-    output.add_argument(
+    add_named(
+        output,
         "--suffix",
-        choices=_SUFFIXES,
-        help="of files in the folder, which are named {case}SUFFIX (default: .nii.gz; .npy and .npz, which have no "
+        "file format",
+        "of files in the folder, which are named {case}SUFFIX: %(names)s (default: .nii.gz; .npy and .npz, which have no "
         "geometry, stay what they are)",
+        metavar="SUFFIX",
     )
     add_compression(output)
-    output.add_argument(
-        "--overwrite", action="store_true", help="make every map again, and replace files that mrcalib did not make"
-    )
+    add_overwrite(output)
     add_common(parser)
 
 
-def add_several(parser: argparse.ArgumentParser) -> None:
-    """The options of calibrators of several classes."""
+def _add_several(parser: argparse.ArgumentParser) -> None:
+    """Add the options of calibrators of several classes."""
     group = parser.add_argument_group(
         "several classes",
         "A calibrator of fit --classes makes {case}_{class}SUFFIX of each multi-channel map: the expected fraction of raters\n"
@@ -123,18 +141,6 @@ def add_several(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A case and the file that it becomes."""
-
-    case: Case
-    target: Path
-
-    @property
-    def sidecar(self) -> Path:
-        return self.target.with_name(_stem(self.target) + ".json")
-
-
 def run(args: argparse.Namespace) -> int:
     """Calibrate each case."""
     from mrcalib.calibrators import OneVsRestCalibrator
@@ -142,73 +148,72 @@ def run(args: argparse.Namespace) -> int:
 
     console: Console = args.console
     calibrator = load(args.calibrator)
-    digest = hashlib.sha256(args.calibrator.read_bytes()).hexdigest()
+    cases = _cases(args)
+    made_by = {"calibrator_sha256": hashlib.sha256(args.calibrator.read_bytes()).hexdigest()}
+    make: Callable[[Product], None]
     if isinstance(calibrator, OneVsRestCalibrator):
-        from mrcalib.cli._classes_apply import Tools, run_classes
-
-        return run_classes(args, calibrator, digest, _cases(args), Tools(_files, _read_sidecar))
-    given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
-    if given:
-        msg = f"{given[0]} needs a calibrator of several classes; {args.calibrator} is of one. Fit it with --classes."
-        raise UsageError(msg)
-    jobs = {job.case.id: job for job in _jobs(args)}
-    tell_differences(calibrator.provenance_, [job.case for job in jobs.values()], args, console)
+        refuse_with_classes(args)
+        classes = _classes_of(args, calibrator)
+        products = _products_of_classes(args, cases, [one.name for one in classes])
+        made_by["channels"] = {one.name: one.position for one in classes}
+        make = partial(_make_classes, args, calibrator, classes)
+        method, about = next(iter(calibrator.calibrators_.values())), {"classes": calibrator.classes_}
+    else:
+        given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
+        if given:
+            msg = (
+                f"{given[0]} needs a calibrator of several classes; {args.calibrator} is of one. Fit it with --classes."
+            )
+            raise UsageError(msg)
+        products = _products(args, cases)
+        make = partial(_make, args, calibrator)
+        method, about = calibrator, {}
+    check_products(products, [args.calibrator])
+    warn_of_differences(calibrator.provenance_, cases, args, console)
+    about = about | {
+        "calibrator": str(args.calibrator),
+        "method": type(method).__name__,
+        "mrcalib_version": __version__,
+    }
+    by_case = {product.case.id: product for product in products}
 
     def work(case: Case) -> tuple[str, str]:
-        status = _make(jobs[case.id], calibrator, digest, args)
+        status = _make_unless_finished(args, by_case[case.id], make, made_by, about)
         return status, status
 
-    results, failures = each_case([job.case for job in jobs.values()], work, console=console, jobs=args.jobs)
+    results, failures = each_case(cases, work, console=console, jobs=args.jobs)
     if args.json:
-        rows = [
-            {
-                "case": name,
-                "output": job.target,
-                "status": results.get(name, "failed"),
-                "error": str(failures.get(name, "")) or None,
-            }
-            for name, job in jobs.items()
-        ]
-        console.show(to_json(rows))
+        console.show(to_json([_told(product, results, failures) for product in products]))
     else:
         for name in results:
-            console.show(str(jobs[name].target))
-    console.failures(failures, len(jobs))
+            for path in by_case[name].images.values():
+                console.show(str(path))
+    console.failures(failures, len(products))
     return BAD_DATA if failures else OK
 
 
+def _told(product: Product, results: Mapping[str, str], failures: Mapping[str, Exception]) -> dict[str, Any]:
+    """What --json says of a case."""
+    name, images = product.case.id, dict(product.images)
+    status = {"status": results.get(name, "failed"), "error": str(failures.get(name, "")) or None}
+    if "" in images:
+        return {"case": name, "output": images[""]} | status
+    labels = images.pop("labels of the classes", None)
+    normalized = {key.removesuffix(" normalized"): path for key, path in images.items() if key.endswith(" normalized")}
+    output = {key: path for key, path in images.items() if not key.endswith(" normalized")}
+    return {"case": name, "output": output, "normalized": normalized, "labels": labels} | status
+
+
+# What is to be made -----------------------------------------------------------------------------------------------------
+
+
 def _cases(args: argparse.Namespace) -> list[Case]:
-    cases = (
-        _input_files(args)
-        if args.inputs
-        else [replace(case, raters={}, image=None, vessels=None) for case in cases_of(args)]
-    )
+    if args.inputs:
+        cases = _input_files(args)
+    else:
+        cases = [replace(case, raters={}, image=None, vessels=None) for case in cases_of(args)]
     check_region(cases, args)
     return cases
-
-
-def _jobs(args: argparse.Namespace) -> list[_Job]:
-    """What is to be made; UsageError where outputs would meet inputs or each other."""
-    cases = _cases(args)
-    if args.out.name.lower().endswith(_SUFFIXES) and not args.out.is_dir():
-        if len(cases) != 1:
-            msg = f"-o {args.out} is one file, but there are {len(cases)} cases; give a folder."
-            raise UsageError(msg)
-        jobs = [_Job(cases[0], args.out)]
-    else:
-        jobs = [_Job(case, args.out / f"{file_name(case.id)}{args.suffix or _suffix_like(case)}") for case in cases]
-    inputs = {path.resolve() for case in cases for path in _files(case)} | {args.calibrator.resolve()}
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        if {job.target.resolve(), job.sidecar.resolve()} & inputs:
-            msg = f"{job.target} would overwrite an input; give another folder or --suffix."
-            raise UsageError(msg)
-        source = _files(job.case)[0]
-        if job.target in taken:
-            msg = f"{taken[job.target]} and {source} would both become {job.target}; use different folders."
-            raise UsageError(msg)
-        taken[job.target] = source
-    return jobs
 
 
 def _input_files(args: argparse.Namespace) -> list[Case]:
@@ -220,7 +225,7 @@ def _input_files(args: argparse.Namespace) -> list[Case]:
     from mrcalib.io import Case
 
     def case(path: Path) -> Case:
-        name = _stem(path)
+        name = stem_of(path)
         roi, coarse = (
             Path(template.replace("{case}", name)) if template else None for template in (args.roi, args.coarse)
         )
@@ -229,76 +234,140 @@ def _input_files(args: argparse.Namespace) -> list[Case]:
     return [case(path) for path in args.inputs]
 
 
-def _files(case: Case) -> list[Path]:
-    """What a case is read from."""
-    from mrcalib.io.formats import companions
-
-    named = [Path(source) for source in (*case.members, case.roi, case.coarse) if source is not None]  # type: ignore[arg-type]
-    return named + [other for path in named if path.is_file() for other in companions(path)]
+def _is_file(args: argparse.Namespace, suffixes: tuple[str, ...]) -> bool:
+    """Whether --out names a file, not a folder."""
+    return bool(args.out.name.lower().endswith(suffixes)) and not args.out.is_dir()
 
 
-def _stem(path: Path) -> str:
-    """The file's name without the suffix of its format."""
-    suffix = next((known for known in (*_SUFFIXES, ".mhd") if path.name.lower().endswith(known)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)] or path.name
+def _products(args: argparse.Namespace, cases: Sequence[Case]) -> list[Product]:
+    """A map of each case."""
+
+    def suffix_like(case: Case) -> str:
+        """NIfTI, unless the input has no geometry to write."""
+        first = Path(case.members[0])  # type: ignore[arg-type]
+        return first.suffix.lower() if has_no_header(first) else ".nii.gz"
+
+    from mrcalib.io.formats import writable
+
+    if not _is_file(args, writable()):
+        paths = [args.out / f"{file_name(case.id)}{args.suffix or suffix_like(case)}" for case in cases]
+    elif len(cases) == 1:
+        paths = [args.out]
+    else:
+        msg = f"-o {args.out} is one file, but there are {len(cases)} cases; give a folder."
+        raise UsageError(msg)
+    return [
+        Product(case, {"": path}, path.with_name(stem_of(path) + ".json"))
+        for case, path in zip(cases, paths, strict=True)
+    ]
 
 
-def _suffix_like(case: Case) -> str:
-    """NIfTI, unless the input has no geometry to write."""
-    from mrcalib.io.formats import companions
+def _products_of_classes(args: argparse.Namespace, cases: Sequence[Case], names: Sequence[str]) -> list[Product]:
+    """A map of each case and class, and what else is asked for."""
+    suffix = args.suffix or ".nii.gz"
+    if suffix not in _WITH_HEADER:
+        msg = f"--suffix {suffix} does not go with several classes; expected one of {', '.join(_WITH_HEADER)}."
+        raise UsageError(msg)
+    if _is_file(args, _WITH_HEADER):
+        msg = f"-o {args.out} is one file, but {args.calibrator} makes one for each of its classes; give a folder."
+        raise UsageError(msg)
+    products = []
+    for case in cases:
+        stem = args.out / file_name(case.id)
+        images = {name: stem.with_name(f"{stem.name}_{name}{suffix}") for name in names}
+        if args.normalize:
+            images |= {f"{name} normalized": stem.with_name(f"{stem.name}_{name}_normalized{suffix}") for name in names}
+        if args.argmax:
+            images["labels of the classes"] = stem.with_name(f"{stem.name}_labels{suffix}")
+        products.append(Product(case, images, stem.with_name(f"{stem.name}_classes.json")))
+    return products
 
-    first = Path(case.members[0])  # type: ignore[arg-type]
-    suffix = first.suffix.lower()
-    bare = suffix == ".npy" or (suffix == ".npz" and first.is_file() and not companions(first))
-    return suffix if bare else ".nii.gz"
+
+def _classes_of(args: argparse.Namespace, calibrator: OneVsRestCalibrator) -> tuple[ImageClass, ...]:
+    """The calibrator's classes, at the channels of --classes, else at those that it was fitted to."""
+    from mrcalib.io import ImageClass
+
+    channels = dict(calibrator.channels_)
+    if args.classes:
+        given = {name: label for name, label, _ in args.classes}
+        if given != calibrator.classes_:
+            fitted = ",".join(f"{name}={label}" for name, label in calibrator.classes_.items())
+            msg = f"--classes names others than {args.calibrator} was fitted to, which are {fitted}; only channels may differ."
+            raise UsageError(msg)
+        channels = {name: channel for name, _, channel in args.classes}
+    return tuple(ImageClass(name, label, channels[name]) for name, label in calibrator.classes_.items())
 
 
-def _make(job: _Job, calibrator: Calibrator, digest: str, args: argparse.Namespace) -> str:
-    """Write one map, unless it is there and made of the same; what became of it."""
-    from mrcalib.scale import apply_case
+# Making it --------------------------------------------------------------------------------------------------------------
+
+
+def _make_unless_finished(
+    args: argparse.Namespace,
+    product: Product,
+    make: Callable[[Product], None],
+    made_by: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> str:
+    """Write the images of a case, unless they are there and made of the same; what became of it."""
+    images = [path.name for path in product.images.values()]
 
     def made_of(inputs: str) -> dict[str, Any]:
-        return {
-            "inputs_sha256": inputs,
-            "calibrator_sha256": digest,
-            "reading": load_options_of(args).to_dict(),
-            "invalid": args.invalid,
-        }
+        kept = {} if "" in product.images else {"maps": images}
+        reading = {"reading": load_options_of(args).to_dict(), "invalid": args.invalid}
+        return {"inputs_sha256": inputs} | dict(made_by) | reading | kept
 
-    if not args.overwrite and job.target.exists():
-        before = _read_sidecar(job.sidecar)
-        if before is None or before.get("map") != job.target.name:
-            msg = f"{job.target} exists, and mrcalib apply did not make it. Give --overwrite, or another folder."
-            raise ValueError(msg)
-        if before.get("made_of") == made_of(job.case.fingerprint()):
-            return "unchanged"
+    if finished(product, lambda: made_of(product.case.fingerprint()), overwrite=args.overwrite, command="apply"):
+        return "unchanged"
+    earlier = images_in(read_sidecar(product.sidecar))
     with ThreadPoolExecutor(1) as beside:
-        inputs = beside.submit(job.case.fingerprint)
-        apply_case(
-            job.case,
-            calibrator,
-            job.target,
-            options=load_options_of(args),
-            invalid=args.invalid,
-            compression=args.compression,
-            n_jobs=threads_for(args.jobs),
-            before_replace=lambda: job.sidecar.unlink(missing_ok=True),
-        )
-    content = {
-        "map": job.target.name,
-        "inputs": [str(path) for path in _files(job.case)],
-        "calibrator": str(args.calibrator),
-        "method": type(calibrator).__name__,
-        "mrcalib_version": __version__,
-        "made_of": made_of(inputs.result()),
-    }
-    write_json(job.sidecar, content)
+        inputs = beside.submit(product.case.fingerprint)
+        make(product)
+        digest = inputs.result()
+    named = {"map": images[0]} if "" in product.images else {"maps": images, "earlier": sorted(earlier - set(images))}
+    content = {"inputs": [str(path) for path in files_of(product.case)], **about, "made_of": made_of(digest)}
+    write_json(product.sidecar, named | content)
     return "calibrated"
 
 
-def _read_sidecar(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+def _make(args: argparse.Namespace, calibrator: Calibrator, product: Product) -> None:
+    from mrcalib.scale import apply_case
+
+    apply_case(
+        product.case,
+        calibrator,
+        product.images[""],
+        options=load_options_of(args),
+        invalid=args.invalid,
+        compression=args.compression,
+        n_jobs=threads_for(args.jobs),
+        before_replace=lambda: product.sidecar.unlink(missing_ok=True),
+    )
+
+
+def _make_classes(
+    args: argparse.Namespace, calibrator: OneVsRestCalibrator, classes: Sequence[ImageClass], product: Product
+) -> None:
+    from mrcalib._simplex import with_background
+    from mrcalib.io import load_classes, write_labels, write_probability
+    from mrcalib.scale.applying import checked
+
+    loaded = load_classes(product.case, classes, load_options_of(args))
+    roi, region = loaded.case.roi, loaded.case.region
+    foreground = []
+    for one, probs in zip(classes, loaded.probs, strict=True):
+        good = checked(probs, product.case.id, args.invalid)
+        values = calibrator.calibrators_[one.name].map_for(good if roi is None else good[roi])(good)
+        if args.outside == "zero" and region is not None:
+            values[~region] = 0
+        foreground.append(values)
+    maps = {one.name: values for one, values in zip(classes, foreground, strict=True)}
+    if args.normalize:
+        _, parts = with_background(foreground, normalize=True)
+        maps |= {f"{one.name} normalized": values for one, values in zip(classes, parts, strict=True)}
+    product.sidecar.unlink(missing_ok=True)
+    packing = {"compression": args.compression, "n_jobs": threads_for(args.jobs)}
+    for name, values in maps.items():
+        write_probability(product.images[name], values, loaded.geometry, **packing)
+    if args.argmax and loaded.geometry is not None:
+        labels = calibrator.labels_of(foreground)
+        write_labels(product.images["labels of the classes"], labels, loaded.geometry, **packing)

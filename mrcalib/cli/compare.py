@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mrcalib.cli._cases import CaseCounter, tally, tell_groups
-from mrcalib.cli._classes import add_classes
-from mrcalib.cli._console import Console
-from mrcalib.cli._data import choose_classes
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
-from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
-from mrcalib.cli._files import file_name, to_json, write_command, write_csv, write_json
-from mrcalib.cli._inputs import TEMPLATES, add_inputs, add_reading, cases_of, load_options_of
-from mrcalib.cli._names import COMPARED_PROTOCOLS, METHODS, METRICS, PAPER_METHODS
+from mrcalib.cli._cases import CaseCounter, note_groups, with_workers
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError
+from mrcalib.cli._files import (
+    HOW_TO_GET_THEM,
+    file_name,
+    have_matplotlib,
+    to_json,
+    write_command,
+    write_csv,
+    write_json,
+)
+from mrcalib.cli._inputs import (
+    TEMPLATES,
+    add_classes,
+    add_inputs,
+    add_reading,
+    cases_of,
+    choose_classes,
+    classes_of,
+    load_options_of,
+    record_reading,
+    tally,
+)
 from mrcalib.cli._options import (
+    add_bootstrap,
     add_common,
     add_invalid,
     add_jobs,
+    add_named,
     add_scheduler,
     command,
-    count,
-    fraction,
-    metric_name,
-    name_of,
+    vessel_labels,
 )
 from mrcalib.cli._paper import (
     CASES_SHOWN,
     check_cases_shown,
     draw_paper_figures,
+    note_protocol,
     report_paper_tables,
-    tell_of_protocol,
+    show_trade_offs,
     write_paper_tables,
 )
-from mrcalib.cli._protocol import vessel_labels
-from mrcalib.cli._reading import record_reading
-from mrcalib.cli._scheduler import with_workers
-from mrcalib.cli._trade_offs import tell_trade_offs
+from mrcalib.cli._together import report_together, score_together
 
 if TYPE_CHECKING:
     from mrcalib.cli._options import Subparsers
@@ -47,7 +58,7 @@ if TYPE_CHECKING:
     from mrcalib.io import Case
     from mrcalib.study import Study
 
-__all__ = ["Comparison", "add_parser", "draw", "perform", "report", "run"]
+__all__ = ["Comparison", "add_parser", "compare_cases", "draw", "report", "run"]
 
 EACH_GROUP = "leave-one-group-out"
 KINDS: tuple[Literal["mean"], Literal["pooled"]] = ("mean", "pooled")
@@ -91,7 +102,7 @@ OUT then holds
   calibrators/*.json                 each method fitted to all cases, for mrcalib apply
   figures/*.png, tallies/*.npz       pictures; what was read of the files
   command.txt                        the command line, date and versions
-and with --classes each class has all of this in OUT/NAME, and OUT holds
+and with --classes each class has all of this but the tallies in OUT/NAME, and OUT holds
   classes.csv, classes_per_case.csv  all classes: maps as they are, and divided by their sum where that exceeds 1
   calibrators/*.json                 each method for all classes, for mrcalib apply
 
@@ -111,7 +122,6 @@ def add_parser(subparsers: Subparsers) -> None:
         "compare",
         run=run,
         usage="(--manifest CSV | --probs TEMPLATE --raters TEMPLATE)",
-        summary="compare calibration methods on your cases, by cross-validation",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
@@ -123,20 +133,22 @@ def add_parser(subparsers: Subparsers) -> None:
         more=". Each class is compared in OUT/NAME; OUT/classes.csv scores all together, by maps as they are and renormalised, "
         "which reads the voxels again",
     )
-    study.add_argument(
+    add_named(
+        study,
         "--methods",
+        "method",
+        "the first one is the baseline (default: %(usual)s; with --protocol none, MHR, and those of 250 bins); also: "
+        "%(others)s",
         nargs="+",
-        type=name_of("method", METHODS + PAPER_METHODS),
         metavar="METHOD",
-        help=f"the first one is the baseline (default: all of the first {len(METHODS)}; with --protocol none, MHR, and those "
-        f"of 250 bins): {'; '.join(METHODS + PAPER_METHODS)}",
     )
-    study.add_argument(
+    add_named(
+        study,
         "--metrics",
+        "metric",
+        "names or labels (default: %(usual)s); also: %(others)s",
         nargs="+",
-        type=metric_name,
         metavar="METRIC",
-        help=f"(default: the first eleven) {' '.join(METRICS)}",
     )
     study.add_argument(
         "--cv",
@@ -150,10 +162,13 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="CSV",
         help="fit to all cases, and score those of this table instead of cross-validating",
     )
-    study.add_argument(
+    add_named(
+        study,
         "--protocol",
-        choices=COMPARED_PROTOCOLS,
-        help="score the voxels of each held-out case as this challenge does, and write the tables and figures of its papers",
+        "protocol of masks",
+        "score the voxels of each held-out case as this challenge does, and write the tables and figures of its papers: "
+        "%(names)s",
+        metavar="PROTOCOL",
     )
     study.add_argument(
         "--vessel-labels",
@@ -161,19 +176,13 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NAME=LABEL,...",
         help="with --protocol: labels of the vessels, such as PORTA=1,SMV=2 (default: the challenge's)",
     )
-    study.add_argument(
+    add_named(
+        study,
         "--reference",
-        type=name_of("method", METHODS + PAPER_METHODS),
+        "method",
+        "with --protocol: methods significantly worse than this one are marked in its tables (default: TwinTrack, else MHR, "
+        "else the first)",
         metavar="METHOD",
-        help="with --protocol: methods significantly worse than this one are marked in its tables (default: "
-        "TwinTrack, else MHR, else the first)",
-    )
-    study.add_argument(
-        "--resamples",
-        type=count,
-        default=5000,
-        metavar="N",
-        help="bootstrap resamples of patients (default: %(default)s)",
     )
     study.add_argument(
         "--interval",
@@ -181,10 +190,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default="percentile",
         help="kind of interval (default: %(default)s)",
     )
-    study.add_argument(
-        "--level", type=fraction, default=0.95, metavar="P", help="level of intervals (default: %(default)s)"
-    )
-    study.add_argument("--seed", type=int, default=0, metavar="N", help="of resamples and folds (default: %(default)s)")
+    add_bootstrap(study, what="resamples and folds")
     add_invalid(study)
     add_jobs(study)
     add_scheduler(study)
@@ -225,23 +231,38 @@ def _folds(text: str) -> str | int | None:
 
 @with_workers
 def run(args: argparse.Namespace) -> int:
-    """Compare, write, print the tables, and draw."""
+    """Compare, write, print the tables, and draw; several classes each on its own, then all of them together."""
     choose_classes(args)
-    if args.classes:
-        from mrcalib.cli._classes_compare import run_classes
-
-        return run_classes(args)
-    done = perform(args)
+    done = compare_cases(args)
     console: Console = args.console
-    if args.json:
-        console.show(to_json((done.scored or done.study).to_dict()))
-    else:
-        report(done, console)
-    for figure in draw(done, args):
+    failures: dict[str, Exception] = {}
+    for name, one in done.items():
+        failures |= one.failures
+        if name and not args.json:
+            console.show(f"\n=== {name} ===")
         if not args.json:
-            console.show(f"  {figure}")
-    console.failures(done.failures, done.n_cases)
-    return BAD_DATA if done.failures else OK
+            report(one, console)
+        for figure in draw(one, args):
+            if not args.json:
+                console.show(f"  {figure}")
+    together = None
+    if args.classes:
+        good = [case for case in next(iter(done.values())).cases if case.id not in failures]
+        together, failed = score_together(good, classes_of(args), done, args)
+        failures |= failed
+        written = _save_classes(done, args)
+        if not args.json:
+            report_together(together, next(iter(done.values())).study.volume_unit, console)
+            console.show(f"\nWritten to {args.out}:")
+            console.show(f"  {{{','.join(done)}}}/ (a comparison each) classes.csv classes_per_case.csv command.txt")
+            console.show(f"  calibrators/{{{','.join(written)}}}.json (all classes in one, for mrcalib apply)")
+            console.show("  tallies/ (cases that have not changed are not read again)")
+    if args.json:
+        found = {name: (one.scored or one.study).to_dict() for name, one in done.items()}
+        classes = None if together is None else {"classes": found, "together": together.to_dict("records")}
+        console.show(to_json(classes or found[""]))
+    console.failures(failures, next(iter(done.values())).n_cases)
+    return BAD_DATA if failures else OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,29 +298,51 @@ class Comparison:
     reference: str = ""
 
 
-def perform(args: argparse.Namespace, cases: list[Case] | None = None, cohort: Cohort | None = None) -> Comparison:
-    """Read, compare and write; ``cases`` are those of the options and ``cohort`` their tallies unless they are given."""
+def compare_cases(args: argparse.Namespace) -> dict[str, Comparison]:
+    """Read the cases once, and compare and write each class; "" stands for the only one."""
     _check(args)
-    cases = cases_of(args) if cases is None else cases
+    cases = cases_of(args)
     to_score = _test_cases_of(args) if args.test_manifest else cases
     check_cases_shown(args, to_score)
-    from mrcalib.study import compare
-
     console: Console = args.console
-    tell_groups(cases, console)
+    note_groups(cases, console)
     if args.test_manifest:
-        tell_groups(to_score, console)
+        note_groups(to_score, console)
     if args.protocol:
-        tell_of_protocol(args.protocol, to_score, console)
-    failures: dict[str, Exception] = {}
-    if cohort is None:
-        cohort, failures = tally(cases, args, checkpoints=args.out / "tallies")
+        note_protocol(args.protocol, to_score, console)
+    cohorts, failures = tally(cases, args, checkpoints=args.out / "tallies")
     test = None
     if args.test_manifest:
-        test, failed = tally(to_score, args, checkpoints=args.out / "test-tallies")
+        tests, failed = tally(to_score, args, checkpoints=args.out / "test-tallies")
+        test = tests[""]
         failures |= {f"{case} (test)" if case in failures else case: error for case, error in failed.items()}
-    scored_cohort = cohort if test is None else test
-    counter = CaseCounter(console, len(scored_cohort)) if args.protocol else None
+    n_cases = len(cases) + (len(to_score) if args.test_manifest else 0)
+    done = {}
+    for name, cohort in cohorts.items():
+        if name:
+            console.note(f"comparing {name}")
+        study = _compared(cohort, test, to_score, failures, args)
+        for calibrator in study.calibrators.values():
+            record_reading(calibrator.provenance_, [case for case in cases if case.id not in failures], args, name)
+        tallied = study.tallied or study
+        folder = args.out / name
+        console.note(f"resampling {args.n_resamples} times")
+        _write(tallied, folder, args.words)
+        reference = args.reference or study.reference()
+        scored = study if args.protocol else None
+        if scored is not None:
+            write_paper_tables(scored, folder, reference)
+        done[name] = Comparison(tallied, folder, to_score, failures, n_cases, test or cohort, scored, reference)
+    return done
+
+
+def _compared(
+    cohort: Cohort, test: Cohort | None, to_score: list[Case], failures: dict[str, Exception], args: argparse.Namespace
+) -> Study:
+    """The comparison of one class; errors of cases are added to ``failures``."""
+    from mrcalib.study import compare
+
+    counter = CaseCounter(args.console, len(cohort if test is None else test)) if args.protocol else None
     study = compare(
         cohort,
         args.methods,
@@ -307,37 +350,27 @@ def perform(args: argparse.Namespace, cases: list[Case] | None = None, cohort: C
         cv=args.cv,
         test_cases=test,
         protocol=args.protocol,
-        cases=to_score,
+        cases=None if args.classes else to_score,
         options=load_options_of(args),
         vessel_labels=args.vessel_labels,
         checkpoints=args.out,
         failures=failures,
-        n_resamples=args.resamples,
+        n_resamples=args.n_resamples,
         level=args.level,
         interval=args.interval,
-        random_state=args.seed,
+        random_state=args.random_state,
         n_jobs=args.jobs,
-        progress=_Folds(console),
+        progress=_Folds(args.console),
         case_progress=counter,
-        scheduler=getattr(args, "workers", "threads"),
+        scheduler=args.workers,
     )
     if counter is not None:
-        counter.tell()
-    for calibrator in study.calibrators.values():
-        record_reading(calibrator.provenance_, [case for case in cases if case.id not in failures], args)
-    console.note(f"resampling {args.resamples} times")
-    scored = study if args.protocol else None
-    tallied = study.tallied or study
-    _write(tallied, args.out, args.words)
-    reference = args.reference or study.reference()
-    if scored is not None:
-        write_paper_tables(scored, args.out, reference)
-    n_cases = len(cases) + (len(to_score) if args.test_manifest else 0)
-    return Comparison(tallied, args.out, to_score, failures, n_cases, scored_cohort, scored, reference)
+        counter.summarise()
+    return study
 
 
 def _check(args: argparse.Namespace) -> None:
-    """UsageError for options that do not go together; and what depends on others is filled in."""
+    """Raise UsageError for options that do not go together; and fill in what depends on others."""
     if not args.protocol:
         given = [
             f"--{name.replace('_', '-')}"
@@ -363,7 +396,7 @@ def _test_cases_of(args: argparse.Namespace) -> list[Case]:
 
 
 class _Folds:
-    """Tells of every quarter of the folds."""
+    """Shows every quarter of the folds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -389,6 +422,24 @@ def _write(study: Study, folder: Path, words: Sequence[str]) -> None:
     write_command(folder / "command.txt", words)
 
 
+def _save_classes(done: Mapping[str, Comparison], args: argparse.Namespace) -> list[str]:
+    """Save each method, fitted to all cases, with all classes in one file; return the names of the files."""
+    from sklearn.base import clone
+
+    from mrcalib.calibrators import OneVsRestCalibrator
+
+    classes = classes_of(args)
+    labels = {one.name: one.label for one in classes}
+    methods = next(iter(done.values())).study.methods
+    for method in methods:
+        fitted = {name: one.study.calibrators[method] for name, one in done.items()}
+        together = OneVsRestCalibrator(clone(fitted[classes[0].name]), labels)
+        together.hold(fitted, labels, {one.name: one.position for one in classes})
+        together.save(args.out / "calibrators" / f"{file_name(method)}.json")
+    write_command(args.out / "command.txt", args.words)
+    return [file_name(method) for method in methods]
+
+
 def report(done: Comparison, console: Console) -> None:
     """Print the tables, what is won and lost, and where everything is."""
     study, folder = done.study, done.folder
@@ -397,11 +448,12 @@ def report(done: Comparison, console: Console) -> None:
     console.show(study.description)
     for kind in KINDS:
         console.show(f"\n{study.to_text(kind)}")
-    tell_trade_offs(study, "mean over cases", console)
+    show_trade_offs(study, "mean over cases", console)
     console.show(f"\nWritten to {folder}:")
     console.show("  table_mean.csv table_pooled.csv intervals.csv differences.csv per_case.csv study.json command.txt")
     console.show(f"  calibrators/{{{','.join(file_name(name) for name in study.methods)}}}.json")
-    console.show("  tallies/ (cases that have not changed are not read again)")
+    if (folder / "tallies").exists():
+        console.show("  tallies/ (cases that have not changed are not read again)")
     if done.scored is not None:
         console.show(
             "  table1.csv table1.tex table2.csv table2.tex" + (" and _corrected" if done.scored.disputes else "")
@@ -433,7 +485,6 @@ def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list
     """The case of middle rank in the first metric: neither the best nor the worst."""
     import numpy as np
 
-    from mrcalib._files import atomic_write
     from mrcalib.io import read_volume
     from mrcalib.plots import CaseDisplay
 
@@ -456,7 +507,4 @@ def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list
         rater_names=loaded.rater_names,
         title=case.id,
     ).plot()
-    path = folder / f"case_{file_name(case.id)}.png"
-    with atomic_write(path) as temporary:
-        display.figure_.savefig(temporary, dpi=150)
-    return [path]
+    return [display.save(folder / f"case_{file_name(case.id)}.png")]

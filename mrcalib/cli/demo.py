@@ -7,10 +7,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import OK, UsageError
-from mrcalib.cli._options import add_common, command, count
-from mrcalib.cli.compare import draw, perform, report
+from mrcalib.cli import compare
+from mrcalib.cli._console import OK, Console, UsageError
+from mrcalib.cli._options import Parser, add_common, command, count
 
 if TYPE_CHECKING:
     from mrcalib.cli._options import Subparsers
@@ -36,7 +35,6 @@ def add_parser(subparsers: Subparsers) -> None:
         "demo",
         run=run,
         usage="",
-        summary="simulated data, the whole way through, in seconds",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
@@ -74,10 +72,13 @@ def run(args: argparse.Namespace) -> int:
     manifest = write_dataset(data, phantoms(args.cases, rng=args.seed))
 
     words = ["compare", "--manifest", str(manifest), "--out", str(results)]
-    arguments = _parsed([*words, *(["--no-figures"] if args.no_figures else [])], console)
-    done = perform(arguments)
-    report(done, console)
-    for figure in draw(done, arguments):
+    parser = Parser(prog="mrcalib")
+    compare.add_parser(parser.add_subparsers(dest="command"))
+    arguments = parser.parse_args([*words, *(["--no-figures"] if args.no_figures else [])])
+    arguments.console, arguments.words, arguments.workers = console, words, "threads"
+    done = compare.compare_cases(arguments)[""]
+    compare.report(done, console)
+    for figure in compare.draw(done, arguments):
         console.show(f"  {figure.relative_to(results)}")
     console.show(f"\n{_reading(done.study)}")
     console.show(
@@ -86,25 +87,17 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _parsed(words: list[str], console: Console) -> argparse.Namespace:
-    from mrcalib.cli._main import build_parser  # which knows this module
-
-    args = build_parser().parse_args(words)
-    args.console, args.words = console, words
-    return args
-
-
 def _reading(study: Study) -> str:
     """The table in words, from its numbers."""
     means = {(row["method"], row["metric"]): row["estimate"] for row in study.intervals().to_dict("records")}
-    told = {(row["method"], row["metric"]): row for row in study.differences().to_dict("records")}
-    change = told["MHR", "mr_ece"]
+    verdicts = {(row["method"], row["metric"]): row for row in study.differences().to_dict("records")}
+    change = verdicts["MHR", "mr_ece"]
     surely = "more than chance explains" if change["verdict"] == "better" else "which may be chance in so few cases"
     return _READING.format(
         before=means["none", "mr_ece"],
         after=means["MHR", "mr_ece"],
         surely=surely,
-        dice=told["MHR", "soft_dice"]["difference"],
+        dice=verdicts["MHR", "soft_dice"]["difference"],
         level=study.level,
         difference=change["difference"],
         low=change["low"],

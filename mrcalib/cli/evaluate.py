@@ -9,16 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._cases import each_case, tell_groups
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, GATE_FAILED, OK, UsageError
+from mrcalib.cli._cases import each_case, note_groups
+from mrcalib.cli._console import ARROWS, BAD_DATA, GATE_FAILED, OK, Console, UsageError, decimals, number, table
 from mrcalib.cli._files import to_json, write_command, write_csv, write_json
-from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
-from mrcalib.cli._names import METRICS, PROTOCOLS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, command, count, fraction, metric_name
-from mrcalib.cli._protocol import Calibrator, ProtocolScores, Scores, vessel_labels
-from mrcalib.cli._reading import tell_differences
-from mrcalib.cli._tables import ARROWS, decimals, number, table
+from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of, warn_of_differences
+from mrcalib.cli._options import (
+    add_bootstrap,
+    add_common,
+    add_invalid,
+    add_jobs,
+    add_named,
+    command,
+    known_name,
+    vessel_labels,
+)
+from mrcalib.cli._protocol import Calibrator, ProtocolScores, Scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +98,6 @@ def add_parser(subparsers: Subparsers) -> None:
         "evaluate",
         run=run,
         usage="(--manifest CSV | --probs TEMPLATE --raters TEMPLATE)",
-        summary="exact scores of probability maps against the raters",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
@@ -101,18 +105,21 @@ def add_parser(subparsers: Subparsers) -> None:
     add_reading(parser)
     scores = parser.add_argument_group("what is scored")
     scores.add_argument("--calibrator", type=Path, metavar="FILE", help="score the calibrated maps too, and the change")
-    scores.add_argument(
+    add_named(
+        scores,
         "--metrics",
+        "metric",
+        "names or labels (default: %(usual)s); also: %(others)s",
         nargs="+",
-        type=metric_name,
         metavar="METRIC",
-        help=f"(default: the first eleven) {' '.join(METRICS)}",
     )
-    scores.add_argument(
+    add_named(
+        scores,
         "--protocol",
-        choices=PROTOCOLS,
-        help="score as this challenge's program does, instead of --metrics; curvas-2024 reads 4 channels (background, "
+        "protocol",
+        "score as this challenge's program does, instead of --metrics: %(names)s; curvas-2024 reads 4 channels (background, "
         "pancreas, kidney, liver) and label maps",
+        metavar="PROTOCOL",
     )
     scores.add_argument(
         "--corrected",
@@ -126,17 +133,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NAME=LABEL,...",
         help="with --protocol: labels of --vessels, such as PORTA=1,SMV=2 (default: the challenge's)",
     )
-    scores.add_argument(
-        "--resamples",
-        type=count,
-        default=5000,
-        metavar="N",
-        help="bootstrap resamples of patients (default: %(default)s)",
-    )
-    scores.add_argument(
-        "--level", type=fraction, default=0.95, metavar="P", help="level of intervals (default: %(default)s)"
-    )
-    scores.add_argument("--seed", type=int, default=0, metavar="N", help="of resamples (default: %(default)s)")
+    add_bootstrap(scores)
     add_invalid(scores)
     add_jobs(scores)
     gates = parser.add_argument_group(
@@ -189,18 +186,18 @@ def run(args: argparse.Namespace) -> int:
     _refuse_what_does_not_go_together(args)
     gates: list[_Gate] = args.max + args.min
     if not args.protocol:
-        gates = [replace(gate, name=_metric_of(gate)) for gate in gates]
+        gates = [_named_gate(gate) for gate in gates]
     cases = cases_of(args)
     scorer = ProtocolScores(args, cases) if args.protocol else _Metrics(args, gates)
     if isinstance(scorer, ProtocolScores):
         _check_gates(gates, scorer.gated)
-    tell_groups(cases, console)
+    note_groups(cases, console)
     maps = _maps(args)
     if CALIBRATED in maps:
         scorer.check(maps[CALIBRATED])
-    _tell_seen(cases, maps, console)
+    _warn_of_seen(cases, maps, console)
     if CALIBRATED in maps:
-        tell_differences(maps[CALIBRATED].provenance_, cases, args, console)
+        warn_of_differences(maps[CALIBRATED].provenance_, cases, args, console)
     scorer.announce(console)
 
     def work(case: Case) -> tuple[Scores, str]:
@@ -221,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
     if args.metrics_json:
         found.write_metrics_json(args.metrics_json)
     if args.json:
-        console.show(to_json(found.to_dict() | {"gates": [_told(gate, found, broken) for gate in gates]}))
+        console.show(to_json(found.to_dict() | {"gates": [_outcome(gate, found, broken) for gate in gates]}))
     else:
         found.report(console)
     for gate, value in broken:
@@ -240,7 +237,7 @@ def _refuse_what_does_not_go_together(args: argparse.Namespace) -> None:
             raise UsageError(msg)
 
 
-def _told(gate: _Gate, found: _Evaluation, broken: Sequence[tuple[_Gate, float]]) -> dict[str, Any]:
+def _outcome(gate: _Gate, found: _Evaluation, broken: Sequence[tuple[_Gate, float]]) -> dict[str, Any]:
     return {
         "metric": gate.name,
         "max" if gate.at_most else "min": gate.limit,
@@ -257,7 +254,7 @@ def _maps(args: argparse.Namespace) -> dict[str, Calibrator]:
     return {GIVEN: None, CALIBRATED: load(args.calibrator)}
 
 
-def _tell_seen(cases: Sequence[Case], maps: Mapping[str, Calibrator], console: Console) -> None:
+def _warn_of_seen(cases: Sequence[Case], maps: Mapping[str, Calibrator], console: Console) -> None:
     """Warn of cases that the calibrator was fitted to, as far as their names tell."""
     calibrator = maps.get(CALIBRATED)
     if calibrator is None:
@@ -277,9 +274,9 @@ class _Metrics:
     def __init__(self, args: argparse.Namespace, gates: Sequence[_Gate]) -> None:
         from mrcalib.metrics import default_metrics, get_metric
 
-        asked = default_metrics() if args.metrics is None else [get_metric(name) for name in args.metrics]
-        needed = [get_metric(gate.name) for gate in gates]
-        self._metrics = list({metric.name: metric for metric in (*asked, *needed)}.values())
+        chosen = args.metrics or [metric.name for metric in default_metrics()]
+        wanted = [*chosen, *(gate.name for gate in gates)]
+        self._metrics = [get_metric(name) for name in dict.fromkeys(wanted)]
         self._drop = args.invalid == "drop"
 
         self._options = load_options_of(args)
@@ -324,18 +321,16 @@ class _Metrics:
         rows = rows_of(loaded.probs)
         scores = {}
         for name, calibrator in maps.items():
-            told = rows if calibrator is None else calibrated(calibrator)
-            scores[name] = {metric.name: metric(told) for metric in self._metrics}
+            shown = rows if calibrator is None else calibrated(calibrator)
+            scores[name] = {metric.name: metric(shown) for metric in self._metrics}
         return scores
 
 
-def _metric_of(gate: _Gate) -> str:
-    """The registered name of a gate's metric; UsageError if there is none."""
-    from mrcalib.metrics import METRICS
-
+def _named_gate(gate: _Gate) -> _Gate:
+    """A gate with the library's name of its metric; UsageError if there is none."""
     try:
-        return METRICS.canonical(gate.name)
-    except ValueError as error:
+        return replace(gate, name=known_name("metric", gate.name))
+    except argparse.ArgumentTypeError as error:
         msg = f"--{'max' if gate.at_most else 'min'}: {error}"
         raise UsageError(msg) from None
 
@@ -369,8 +364,8 @@ class _Evaluation:
         self._scores = {score.name: score for score in scores}
         self._protocol = protocol
         self._level = args.level
-        self._n_resamples = args.resamples
-        self._counts = bootstrap_counts([str(case.group) for case in self.cases], args.resamples, args.seed)
+        self._n_resamples = args.n_resamples
+        self._counts = bootstrap_counts([str(case.group) for case in self.cases], args.n_resamples, args.random_state)
         self.values: dict[tuple[str, str], NDArray[np.float64]] = {
             (name, which): np.array([by_case[case.id][which].get(name, np.nan) for case in self.cases])
             for name in self._scores

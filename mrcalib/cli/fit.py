@@ -1,37 +1,39 @@
-"""``mrcalib fit``: one calibrator, fitted to all cases."""
+"""``mrcalib fit``: one calibrator, fitted to all cases; of several classes each against the rest."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._cases import tally
-from mrcalib.cli._classes import add_classes
-from mrcalib.cli._console import Console
-from mrcalib.cli._data import choose_classes
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
-from mrcalib.cli._figures import require_matplotlib
-from mrcalib.cli._files import to_json
-from mrcalib.cli._inputs import add_inputs, add_reading, cases_of, load_options_of
-from mrcalib.cli._names import METHODS
-from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_scheduler, command, count, name_of
-from mrcalib.cli._scheduler import with_workers
-from mrcalib.cli._tables import table
+from mrcalib.cli._cases import with_workers
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError, table
+from mrcalib.cli._files import require_matplotlib, to_json
+from mrcalib.cli._inputs import (
+    add_classes,
+    add_inputs,
+    add_reading,
+    cases_of,
+    choose_classes,
+    classes_of,
+    load_options_of,
+    tally,
+)
+from mrcalib.cli._options import add_common, add_invalid, add_jobs, add_named, add_scheduler, command, count
 
 if TYPE_CHECKING:
-    from mrcalib.calibrators import Calibrator
+    from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
     from mrcalib.cli._options import Subparsers
+    from mrcalib.cohort import Cohort
     from mrcalib.io import Case
     from mrcalib.roi import RoiRecall
 
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Fit one calibrator to all cases and save it as JSON, for mrcalib apply. Which method to take, mrcalib compare tells; it
-also saves each method fitted to all cases, so fit is for options that compare does not have.
+Fit one calibrator to all cases and save it as JSON, for mrcalib apply. mrcalib compare shows which method
+to take; it also saves each method fitted to all cases, so fit is for options that compare does not have.
 """
 _EXAMPLES = """\
   mrcalib fit --manifest cases.csv -o calibrator.json
@@ -52,7 +54,6 @@ def add_parser(subparsers: Subparsers) -> None:
         "fit",
         run=run,
         usage="(--manifest CSV | --probs TEMPLATE --raters TEMPLATE) -o FILE",
-        summary="fit one calibrator to all cases and save it",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
@@ -60,12 +61,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_reading(parser)
     method = parser.add_argument_group("what is fitted")
     add_classes(method, more=". All go into one file; with --tallies FOLDER each class's are in FOLDER/NAME")
-    method.add_argument(
+    add_named(
+        method,
         "--method",
-        type=name_of("method", METHODS),
+        "method",
+        f"one of %(names)s (default: {BEST}, which was best or tied on most metrics where methods were compared; {PLAIN} if "
+        "--binning or --n-bins is given)",
         metavar="METHOD",
-        help=f"(default: {BEST}, which was best or tied on most metrics where methods were compared; {PLAIN!r} if --binning or "
-        f"--n-bins is given) {'; '.join(METHODS)}",
     )
     method.add_argument(
         "--binning",
@@ -116,37 +118,39 @@ def run(args: argparse.Namespace) -> int:
     if args.method is None:
         args.method = PLAIN if args.binning or args.n_bins else BEST
     choose_classes(args)
-    if args.classes:
-        from mrcalib.cli._classes_fit import run_classes
-
-        return run_classes(args, partial(_unfitted, args), lambda one, n: _summary(one, args.method, n))
     cases = cases_of(args)
     console: Console = args.console
+    method = _unfitted(args, cases[0].rater_names)
     recalls: dict[str, RoiRecall] = {}
-    calibrator, failures = _fit(_unfitted(args, cases[0].rater_names), cases, args, recalls)
+    cohorts, failures = tally(cases, args, checkpoints=args.tallies, grid=method.needs.grid, recalls=recalls)
+    if method.needs.second_pass:
+        console.note("reading the voxels again for this binning")
+    good = [case for case in cases if case.id not in failures]
+    calibrator = _fitted(method, good, cohorts, args)
     calibrator.save(args.output)
+    fitted = calibrator.calibrators_ if args.classes else {"": calibrator}
     if args.figure:
-        _draw(calibrator, args)
-    n_cases = len(cases) - len(failures)
+        _draw({name or args.method: one for name, one in fitted.items()}, args.figure)
+    found = {name: _summary(one, args.method, len(good)) for name, one in fitted.items()}
     if args.json:
-        console.show(
-            to_json(
-                _summary(calibrator, args.method, n_cases)
-                | {"written": [p for p in (args.output, args.figure) if p]}
-                | {"roi_recall": {case: told.union for case, told in recalls.items()}}
-            )
-        )
+        several = {"classes": found, "channels": calibrator.channels_} if args.classes else found[""]
+        written = {"written": [path for path in (args.output, args.figure) if path]}
+        console.show(to_json(several | written | {"roi_recall": {case: one.union for case, one in recalls.items()}}))
+    elif args.classes:
+        _report_classes(calibrator, found, args, len(good))
     else:
-        _report(calibrator, args, n_cases)
+        _report(calibrator, found[""], args)
     console.failures(failures, len(cases))
     return BAD_DATA if failures else OK
 
 
 def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> Calibrator:
     """The method with the options that were given; UsageError for one that it does not have."""
-    from mrcalib.study import default_methods
+    from mrcalib.calibrators import get_method
 
-    calibrator = default_methods(keep_zero=args.outside == "zero")[args.method]
+    calibrator = get_method(args.method)
+    if args.outside == "zero" and "keep_zero" in calibrator.get_params():
+        calibrator.set_params(keep_zero=True)
     rater = args.rater
     if rater is not None and rater not in raters:
         if not (rater.isdecimal() and int(rater) < len(raters)):
@@ -169,14 +173,16 @@ def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> Calibrator:
     return calibrator
 
 
-def _fit(
-    calibrator: Calibrator, cases: list[Case], args: argparse.Namespace, recalls: dict[str, RoiRecall]
-) -> tuple[Calibrator, dict[str, Exception]]:
-    cohort, failures = tally(cases, args, checkpoints=args.tallies, grid=calibrator.needs.grid, recalls=recalls)
-    if calibrator.needs.second_pass:
-        args.console.note("reading the voxels again for this binning")
-    good = [case for case in cases if case.id not in failures]
-    return calibrator.fit_tally(cohort, cases=good, options=load_options_of(args)), failures
+def _fitted(method: Calibrator, cases: list[Case], cohorts: Mapping[str, Cohort], args: argparse.Namespace) -> Any:
+    """The method fitted to the only foreground, or to each class against the rest."""
+    classes = {one.name: one for one in classes_of(args)}
+    if not classes:
+        return method.fit_tally(cohorts[""], cases=cases, options=load_options_of(args))
+    from mrcalib.calibrators import OneVsRestCalibrator
+
+    together = OneVsRestCalibrator(method, {name: one.label for name, one in classes.items()})
+    channels = {name: one.position for name, one in classes.items()}
+    return together.fit_tally(cohorts, cases=cases, channels=channels, options=load_options_of(args))
 
 
 def _summary(calibrator: Calibrator, method: str, n_cases: int) -> dict[str, Any]:
@@ -194,27 +200,48 @@ def _summary(calibrator: Calibrator, method: str, n_cases: int) -> dict[str, Any
     }
 
 
-def _report(calibrator: Calibrator, args: argparse.Namespace, n_cases: int) -> None:
+def _report(calibrator: Calibrator, found: Mapping[str, Any], args: argparse.Namespace) -> None:
     console: Console = args.console
-    told = _summary(calibrator, args.method, n_cases)
-    parameters = ", ".join(f"{name}={value}" for name, value in told["parameters"].items())
+    parameters = ", ".join(f"{name}={value}" for name, value in found["parameters"].items())
     console.show(f"{args.method}: {type(calibrator).__name__}({parameters})")
-    console.show(f"fitted to {n_cases} cases, {len(told['raters'])} raters, {told['n_voxels']:,.0f} voxels")
-    for name, value in told["coefficients"].items():
+    console.show(f"fitted to {found['n_cases']} cases, {len(found['raters'])} raters, {found['n_voxels']:,.0f} voxels")
+    for name, value in found["coefficients"].items():
         meaning = ", above 1: the segmenter was overconfident" if name == "temperature" and value > 1 else ""
         console.show(f"{name} {value:.4g}{meaning}")
-    low, high = told["reachable"]
+    low, high = found["reachable"]
     whose = "of a case of median volume; each case has its own map, " if calibrator.needs.cases else ""
     console.show(f"calibrated probabilities {whose}lie between {low:.3g} and {high:.6g}\n")
-    console.show(table(["p", "calibrated"], [[f"{row['p']:g}", f"{row['calibrated']:.6f}"] for row in told["map"]]))
-    console.show(f"\nWritten to {args.output}{f' and {args.figure}' if args.figure else ''}. To use it:")
-    console.show(f"  mrcalib apply {args.output} new/*.nii.gz -o calibrated")
+    _show_maps({"calibrated": found}, args, "")
 
 
-def _draw(calibrator: Calibrator, args: argparse.Namespace) -> None:
-    from mrcalib._files import atomic_write
+def _report_classes(
+    calibrator: OneVsRestCalibrator, found: Mapping[str, Mapping[str, Any]], args: argparse.Namespace, n_cases: int
+) -> None:
+    console: Console = args.console
+    console.show(
+        f"{args.method}, each class against the rest; fitted to {n_cases} cases, {len(calibrator.raters_)} raters"
+    )
+    for name, label in calibrator.classes_.items():
+        low, high = found[name]["reachable"]
+        console.show(
+            f"{name}: label {label}, channel {calibrator.channels_[name]}; calibrated between {low:.3g} and {high:.6g}"
+        )
+    console.show()
+    _show_maps(found, args, " --argmax")
+
+
+def _show_maps(found: Mapping[str, Mapping[str, Any]], args: argparse.Namespace, how_to_apply: str) -> None:
+    """The maps side by side, and how they are used."""
+    rows = [
+        [f"{lines[0]['p']:g}", *(f"{line['calibrated']:.6f}" for line in lines)]
+        for lines in zip(*(one["map"] for one in found.values()), strict=True)
+    ]
+    args.console.show(table(["p", *found], rows))
+    args.console.show(f"\nWritten to {args.output}{f' and {args.figure}' if args.figure else ''}. To use it:")
+    args.console.show(f"  mrcalib apply {args.output} new/*.nii.gz -o calibrated{how_to_apply}")
+
+
+def _draw(calibrators: Mapping[str, Calibrator], path: Path) -> None:
     from mrcalib.plots import CalibrationMapDisplay
 
-    display = CalibrationMapDisplay.from_calibrators({args.method: calibrator}).plot()
-    with atomic_write(args.figure) as temporary:
-        display.figure_.savefig(temporary, dpi=150)
+    CalibrationMapDisplay.from_calibrators(calibrators).plot().save(path)

@@ -6,36 +6,45 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcalib._version import __version__
 from mrcalib.cli._cases import each_case
-from mrcalib.cli._console import Console
-from mrcalib.cli._data import add_data, check_data
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
-from mrcalib.cli._files import file_name, to_json, write_csv, write_json
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError, number, table
+from mrcalib.cli._files import (
+    Product,
+    check_products,
+    file_name,
+    finished,
+    has_no_header,
+    stem_of,
+    to_json,
+    write_csv,
+    write_json,
+)
+from mrcalib.cli._inputs import add_data, add_spacing, check_data, scan_data
 from mrcalib.cli._options import (
     add_common,
     add_compression,
     add_jobs,
-    add_labels,
+    add_overwrite,
     command,
     count,
     fraction,
-    name_of,
-    spacing,
+    positive,
     threads_for,
 )
-from mrcalib.cli._tables import number, table
+from mrcalib.options import LoadOptions, add_options
+from mrcalib.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from mrcalib.cli._options import Subparsers
-    from mrcalib.io import Annotations, Geometry, LayoutFolder, LoadedAnnotations
+    from mrcalib.io import Annotations, Geometry, LoadedAnnotations
 
 __all__ = ["add_parser", "run"]
 
@@ -98,7 +107,6 @@ def add_parser(subparsers: Subparsers) -> None:
         "fuse",
         run=run,
         usage="--method METHOD (--raters TEMPLATE | --manifest CSV | --data FOLDER) -o OUT",
-        summary="make one reference of several raters' masks",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
@@ -119,9 +127,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="of the files (default: .nii.gz, or .npy where masks have no geometry)",
     )
     add_compression(output)
-    output.add_argument(
-        "--overwrite", action="store_true", help="make everything again, and replace files that mrcalib did not make"
-    )
+    add_overwrite(output)
     add_common(parser)
 
 
@@ -138,21 +144,25 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--rater-columns", metavar="PATTERN", help="columns of the manifest to take as raters, such as 'annotation_*'"
     )
     add_data(group, predictions=False)
-    add_labels(group)
-    group.add_argument(
-        "--spacing",
-        type=spacing,
-        metavar="MM",
-        help="voxel edges in mm, such as 0.7,0.7,2.5, of files without a header",
-    )
+    add_options(group, LoadOptions, of="raters")
+    add_spacing(group)
     add_jobs(group)
+
+
+def _method(text: str) -> str:
+    """The method that a text names in any spelling."""
+    known: Registry[None] = Registry("method of fusion")
+    for name in _METHODS:
+        known.register(name, None)
+    try:
+        return known.canonical(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how they are fused")
-    group.add_argument(
-        "--method", type=name_of("method", tuple(_METHODS)), required=True, metavar="METHOD", help=", ".join(_METHODS)
-    )
+    group.add_argument("--method", type=_method, required=True, metavar="METHOD", help=", ".join(_METHODS))
     group.add_argument(
         "--threshold",
         type=fraction,
@@ -166,7 +176,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--sigma",
-        type=_positive,
+        type=positive,
         metavar="NUMBER",
         help="standard deviation of soft-gaussian (no default) and svls (default: 1 voxel)",
     )
@@ -179,18 +189,18 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         "background the field of view holds)",
     )
     group.add_argument(
-        "--confidence-weight", type=_positive, metavar="NUMBER", help="of staple: factor on the prior (default: 1)"
+        "--confidence-weight", type=positive, metavar="NUMBER", help="of staple: factor on the prior (default: 1)"
     )
     group.add_argument("--max-iter", type=count, metavar="N", help="of staple: most iterations (default: 10000)")
     group.add_argument(
         "--tol",
-        type=_positive,
+        type=positive,
         metavar="NUMBER",
         help="of staple: stop when no sensitivity or specificity changes by more (default: 1e-7)",
     )
     group.add_argument(
         "--alpha",
-        type=_positive,
+        type=positive,
         metavar="NUMBER",
         help="of simple: standard deviations below the mean Dice at which a rater is left out (default: 1)",
     )
@@ -202,42 +212,31 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A case and the file that it becomes."""
-
-    case: Annotations
-    target: Path
-
-    @property
-    def sidecar(self) -> Path:
-        suffix = next(known for known in _SUFFIXES if self.target.name.endswith(known))
-        return self.target.with_name(self.target.name.removesuffix(suffix) + ".json")
-
-
 def run(args: argparse.Namespace) -> int:
     """Fuse the masks of each case."""
     console: Console = args.console
     parameters = _parameters(args)
-    jobs = {job.case.id: job for job in _jobs(args)}
+    products = {product.case.id: product for product in _products(args)}
 
     def work(case: Annotations) -> tuple[dict[str, Any], str]:
-        return _make(jobs[case.id], parameters, args)
+        return _make(products[case.id], parameters, args)
 
-    results, failures = each_case([job.case for job in jobs.values()], work, console=console, jobs=args.jobs)
+    results, failures = each_case(
+        [product.case for product in products.values()], work, console=console, jobs=args.jobs
+    )
     rows = [row for name, content in results.items() for row in _rater_rows(name, content)]
     if rows and args.method in _TABLED:
         import pandas as pd
 
         write_csv(args.out / _TABLE, pd.DataFrame(rows))
     if args.json:
-        told = [_told(job, results.get(name), failures.get(name)) for name, job in jobs.items()]
-        console.show(to_json({"method": args.method, "parameters": parameters, "cases": told}))
+        cases = [_told(product, results.get(name), failures.get(name)) for name, product in products.items()]
+        console.show(to_json({"method": args.method, "parameters": parameters, "cases": cases}))
     else:
         for name in results:
-            console.show(str(jobs[name].target))
+            console.show(str(products[name].images[""]))
         _report(rows, args)
-    console.failures(failures, len(jobs))
+    console.failures(failures, len(products))
     return BAD_DATA if failures else OK
 
 
@@ -267,10 +266,14 @@ def _cases(args: argparse.Namespace) -> list[Annotations]:
     if args.rater_columns and not args.manifest:
         msg = "--rater-columns chooses columns of a --manifest; there is none."
         raise UsageError(msg)
-    from mrcalib.io import discover_annotations, read_annotations, scan_layout
+    from mrcalib.io import Annotations, discover_annotations, read_annotations
 
     if args.data:
-        cases = _in_data(scan_layout(args.data, args.layout, split=args.split, task=args.task), args)
+        cases = [
+            Annotations(case.id, case.raters, index_aligned=case.index_aligned)
+            for case in scan_data(args).cases
+            if case.annotated
+        ]
     elif args.manifest:
         cases = read_annotations(args.manifest, raters=args.rater_columns)
     else:
@@ -278,41 +281,20 @@ def _cases(args: argparse.Namespace) -> list[Annotations]:
     return [case if args.spacing is None else replace(case, spacing=case.spacing or args.spacing) for case in cases]
 
 
-def _in_data(found: LayoutFolder, args: argparse.Namespace) -> list[Annotations]:
-    """The annotated cases of a data set; labels are read as it has them, unless told otherwise."""
-    from mrcalib.io import Annotations
-
-    for line in found.describe():
-        args.console.note(line)
-    if args.positive is None:
-        args.positive = found.positive
-    return [
-        Annotations(case.id, case.raters, index_aligned=case.index_aligned) for case in found.cases if case.annotated
-    ]
-
-
-def _jobs(args: argparse.Namespace) -> list[_Job]:
-    """What is to be made; UsageError where outputs would meet inputs or each other."""
+def _products(args: argparse.Namespace) -> list[Product]:
+    """What is to be made; UsageError where files would replace inputs or each other."""
     if args.out.is_file():
         msg = f"-o {args.out} is a file; name a folder."
         raise UsageError(msg)
-    cases = _cases(args)
-    jobs = [_Job(case, args.out / f"{file_name(case.id)}{args.suffix or _suffix_like(case)}") for case in cases]
-    inputs = {path.resolve() for case in cases for path in _files(case)}
-    inputs |= {Path(args.manifest).resolve()} if args.manifest else set()
+    products = []
+    for case in _cases(args):
+        masks = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
+        suffix = args.suffix or (".npy" if all(map(has_no_header, masks)) else ".nii.gz")
+        path = args.out / f"{file_name(case.id)}{suffix}"
+        products.append(Product(case, {"": path}, path.with_name(stem_of(path) + ".json")))
     _check_table(args)
-    taken: dict[Path, str] = {}
-    for job in jobs:
-        for path in (job.target, job.sidecar, args.out / _TABLE):
-            if path.resolve() in inputs:
-                msg = f"{path} would overwrite an input; give another folder."
-                raise UsageError(msg)
-        for path in (job.target, job.sidecar):
-            if path in taken:
-                msg = f"Cases {taken[path]!r} and {job.case.id!r} would both become {path}; rename one of them."
-                raise UsageError(msg)
-        taken |= {job.target: job.case.id, job.sidecar: job.case.id}
-    return jobs
+    check_products(products, [Path(args.manifest)] if args.manifest else [], [args.out / _TABLE])
+    return products
 
 
 def _check_table(args: argparse.Namespace) -> None:
@@ -326,69 +308,35 @@ def _check_table(args: argparse.Namespace) -> None:
             raise UsageError(msg)
 
 
-def _files(case: Annotations) -> list[Path]:
-    """What a case is read from."""
-    from mrcalib.io.formats import companions
-
-    named = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
-    return named + [other for path in named if path.is_file() for other in companions(path)]
-
-
-def _suffix_like(case: Annotations) -> str:
-    """NIfTI, unless no mask has a geometry to write."""
-    from mrcalib.io.formats import companions
-
-    def bare(path: Path) -> bool:
-        suffix = path.suffix.lower()
-        return suffix in (".npy", ".png") or (suffix == ".npz" and path.is_file() and not companions(path))
-
-    masks = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
-    return ".npy" if all(map(bare, masks)) else ".nii.gz"
-
-
-def _make(job: _Job, parameters: Mapping[str, Any], args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _make(product: Product, parameters: Mapping[str, Any], args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Fuse one case, unless it is there and made of the same; what the sidecar says, and what became of it."""
-    check_agreement = not args.no_agreement_check
+    case, target = product.case, product.images[""]
     made_of = {
-        "inputs_sha256": job.case.fingerprint(),
+        "inputs_sha256": case.fingerprint(),
         "method": args.method,
         "parameters": dict(parameters),
         "positive": None if args.positive is None else list(args.positive),
-        "check_agreement": check_agreement,
+        "check_agreement": args.check_agreement,
         "mrcalib_version": __version__,
     }
-    if not args.overwrite and (job.target.exists() or job.sidecar.exists()):
-        before = _read_sidecar(job.sidecar)
-        if before is None or before.get("fused") != job.target.name:
-            found = job.target if job.target.exists() else job.sidecar
-            msg = f"{found} exists, and mrcalib fuse did not make it. Give --overwrite, or another folder."
-            raise ValueError(msg)
-        if before.get("made_of") == made_of and job.target.exists():
-            return before, "unchanged"
-    rater_axis = getattr(args, "rater_axis", None)
-    loaded = job.case.load(positive=args.positive, check_agreement=check_agreement, rater_axis=rater_axis)
+    before = finished(product, lambda: made_of, overwrite=args.overwrite, command="fuse")
+    if before is not None:
+        return before, "unchanged"
+    loaded = case.load(positive=args.positive, check_agreement=args.check_agreement, rater_axis=args.rater_axis)
     fused, result = _fuse(loaded, args.method, dict(parameters))
-    job.sidecar.unlink(missing_ok=True)
-    _write(job.target, fused, loaded.geometry, args)
+    product.sidecar.unlink(missing_ok=True)
+    _write(target, fused, loaded.geometry, args)
     content = {
-        "fused": job.target.name,
-        "case": job.case.id,
-        "raters": dict(job.case.masks),
+        "fused": target.name,
+        "case": case.id,
+        "raters": dict(case.masks),
         "method": args.method,
         "parameters": dict(parameters),
         "result": result,
         "made_of": made_of,
     }
-    write_json(job.sidecar, content)
+    write_json(product.sidecar, content)
     return json.loads(to_json(content)), "fused"
-
-
-def _read_sidecar(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _fuse(
@@ -401,10 +349,15 @@ def _fuse(
     result: dict[str, Any] = {}
     fused: NDArray[Any]
     if method == "staple":
-        told = fusion.staple(loaded.raters, **parameters)
-        fused = told.probability
-        result = {"prior": told.prior, "n_voxels": told.n_voxels, "n_iter": told.n_iter, "converged": told.converged}
-        result["raters"] = _by_rater(loaded, sensitivity=told.sensitivity, specificity=told.specificity)
+        estimate = fusion.staple(loaded.raters, **parameters)
+        fused = estimate.probability
+        result = {
+            "prior": estimate.prior,
+            "n_voxels": estimate.n_voxels,
+            "n_iter": estimate.n_iter,
+            "converged": estimate.converged,
+        }
+        result["raters"] = _by_rater(loaded, sensitivity=estimate.sensitivity, specificity=estimate.specificity)
     elif method == "simple":
         chosen = fusion.simple(loaded.raters, **parameters)
         fused, result = chosen.mask, {"n_iter": chosen.n_iter}
@@ -472,10 +425,10 @@ def _rater_rows(case: str, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"case": case, "rater": name, **by_rater.get(name, empty), **result} for name in content["raters"]]
 
 
-def _told(job: _Job, content: Mapping[str, Any] | None, error: Exception | None) -> dict[str, Any]:
+def _told(product: Product, content: Mapping[str, Any] | None, error: Exception | None) -> dict[str, Any]:
     return {
-        "case": job.case.id,
-        "output": job.target if content else None,
+        "case": product.case.id,
+        "output": product.images[""] if content else None,
         "result": content["result"] if content else None,
         "error": None if error is None else str(error),
     }
@@ -493,15 +446,3 @@ def _report(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> None
         lines.append([str(rater), *(number(mean, 4) for mean in means), str(len(own))])
     args.console.note(f"\nmean over cases; each case is in {args.out / _TABLE}")
     args.console.note(table(["rater", *columns, "cases"], lines))
-
-
-def _positive(text: str) -> float:
-    """A number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        msg = f"expected a positive number; got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return value

@@ -28,7 +28,7 @@ from mrcalib.inputs.classes import (
     split_labels,
 )
 from mrcalib.inputs.messages import ProbabilityRange, of_case, refuse_labels, refuse_probs
-from mrcalib.inputs.raters import MAX_RATERS, names_of_raters, split_missing, split_raters
+from mrcalib.inputs.raters import MAX_RATERS, find_rater_axis, names_of_raters, split_missing, split_raters
 from mrcalib.inputs.voxels import check_masks, check_roi, check_voxels, responses_by_chunk, voxel_responses
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "check_spacing",
     "check_voxel_volume",
     "check_voxels",
+    "find_rater_axis",
     "is_array",
     "named_classes",
     "names_of_raters",

@@ -59,7 +59,8 @@ def as_array(values: Any) -> NDArray[Any]:
         array = values.get()
     else:
         array = np.asarray(values)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    # Types that NumPy does not know, such as bfloat16 of ml_dtypes, are of kind V.
+    return array.astype(np.float32) if array.dtype.kind == "V" and array.dtype.name == "bfloat16" else array
 
 
 def _holds_arrays(values: Any) -> bool:

@@ -64,6 +64,11 @@ class ProbabilityRange:
             hint = f"divide by {scale} what is stored on that scale; {_LOGITS}"
         elif self.n_nan < self.n_wrong:
             hint = _LOGITS
+        elif "invalid" in arguments and case is not None:
+            hint = (
+                "mask them with roi=; what is outside [0, 1] in one of several members is NaN, too: are the members logits? "
+                "Then read them with LoadOptions(values='logits')"
+            )
         else:
             hint = "mask them with roi=" if "roi" in arguments else "there must be a value at every voxel"
         where = "" if case is None else f" (case {case!r})"

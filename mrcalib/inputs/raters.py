@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mrcalib.inputs.arrays import as_array, is_array, voxel_shapes
 from mrcalib.inputs.messages import of_case
 
-__all__ = ["MAX_RATERS", "is_list_of_masks", "names_of_raters", "split_missing", "split_raters"]
+__all__ = ["MAX_RATERS", "find_rater_axis", "is_list_of_masks", "names_of_raters", "split_missing", "split_raters"]
 
 MAX_RATERS = 30
 """Each rater is a bit of a 64-bit number, twice: who answered, and who marked the voxel."""
@@ -191,24 +191,38 @@ def _split_stack(stack: NDArray[Any], image: _Image | None, rater_axis: Any, cas
     if stack.dtype.kind not in "bifu":
         msg = f"raters must be masks of 0 and 1; got an array of {stack.dtype}{of_case(case)}."
         raise TypeError(msg)
-    if rater_axis is None:
-        if image is not None and stack.shape in image.shapes:
-            _refuse_other_axis(stack.shape, image)
-            return [stack]
-        rater_axis = _axis_alone(stack.shape) if image is None else _axis_beside(stack.shape, image)
-    whole = isinstance(rater_axis, int | np.integer) and not isinstance(rater_axis, bool)
-    if not whole or not -stack.ndim <= rater_axis < stack.ndim:
-        msg = f"rater_axis must be an axis of raters, of shape {stack.shape}{of_case(case)}; got {rater_axis!r}."
-        raise ValueError(msg)
-    moved = np.moveaxis(np.ma.getdata(stack), rater_axis, 0)
-    if image is not None and moved.shape[1:] not in image.shapes:
-        got = f"each mask has the shape {moved.shape[1:]}, but {image.name} have {image.shape}"
-        msg = f"With rater_axis={rater_axis} {got}{of_case(case)}."
-        raise ValueError(msg)
+    axis = _axis_of_raters(stack.shape, image, rater_axis, case)
+    if axis is None:
+        return [stack]
+    moved = np.moveaxis(np.ma.getdata(stack), axis, 0)
     if np.ma.getmask(stack) is np.ma.nomask:
         return list(moved)
-    hidden = np.moveaxis(np.ma.getmaskarray(stack), rater_axis, 0)
+    hidden = np.moveaxis(np.ma.getmaskarray(stack), axis, 0)
     return [np.ma.MaskedArray(values, mask) for values, mask in zip(moved, hidden, strict=True)]
+
+
+def find_rater_axis(stack: Shape, shape: Shape, rater_axis: int | None = None, case: str | None = None) -> int | None:
+    """The axis of raters in a stack beside probabilities of ``shape``, None for one mask; errors as `split_raters`."""
+    return _axis_of_raters(stack, _Image(shape, None, "probs", case, ("rater_axis",)), rater_axis, case)
+
+
+def _axis_of_raters(stack: Shape, image: _Image | None, rater_axis: Any, case: str | None) -> int | None:
+    if rater_axis is None:
+        if image is not None and stack in image.shapes:
+            _refuse_other_axis(stack, image)
+            return None
+        return _axis_alone(stack) if image is None else _axis_beside(stack, image)
+    whole = isinstance(rater_axis, int | np.integer) and not isinstance(rater_axis, bool)
+    if not whole or not -len(stack) <= rater_axis < len(stack):
+        msg = f"rater_axis must be an axis of raters, of shape {stack}{of_case(case)}; got {rater_axis!r}."
+        raise ValueError(msg)
+    axis = rater_axis % len(stack)
+    rest = stack[:axis] + stack[axis + 1 :]
+    if image is not None and rest not in image.shapes:
+        wanted = f"{image.name} have {image.shape}{of_case(case)}"
+        msg = f"With rater_axis={rater_axis} each mask has the shape {rest}, but {wanted}."
+        raise ValueError(msg)
+    return int(rater_axis)
 
 
 def _axis_beside(stack: Shape, image: _Image) -> int:

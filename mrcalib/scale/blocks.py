@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcalib.grid import ProbabilityGrid, shared_grid
-from mrcalib.inputs import check_choice, check_probs, of_case
+from mrcalib.inputs import check_choice, check_probs, find_rater_axis, of_case
 from mrcalib.scale.cluster import Scheduler, any_size_of_graph, require_dask, workers
 from mrcalib.tallies import Cells, Columns, Tally, tally
 
@@ -309,14 +309,8 @@ def _listed(
                 raise ValueError(msg)
         return masks, None
     _check_array("raters", raters, case)
-    found = tuple(raters.shape)
-    if found == shape and rater_axis is None:
-        return [raters], None
-    fits = [axis for axis, rest in ((0, found[1:]), (-1, found[:-1])) if rest == shape and rater_axis in (None, axis)]
-    if len(fits) == 1:
-        return [raters], fits[0]
-    msg = (
-        f"raters must be masks of the shape of probs, {shape}, or one array with raters first (R, *shape) or last "
-        f"(*shape, R), which rater_axis=0 or -1 says where both fit; got {found}{of_case(case)}."
-    )
-    raise ValueError(msg)
+    axis = find_rater_axis(tuple(raters.shape), shape, rater_axis, case)
+    if axis not in (None, 0, -1):
+        msg = f"The raters of an array of blocks must be first or last (rater_axis=0 or -1); got rater_axis={axis}."
+        raise ValueError(msg)
+    return [raters], axis

@@ -110,7 +110,7 @@ def test_bad_cases_are_named_and_the_others_kept(run, data, tmp_path):
     assert "case002_1.nii.gz cannot be read as NIfTI" in answer.err
     assert "axis x flipped" in answer.err
     assert "'case004'" in answer.err
-    assert "are they logits?" in answer.err
+    assert "are the members logits?" in answer.err
     assert "3 cases in 2 groups" in answer.out
     assert len(pd.read_csv(tmp_path / "results" / "per_case.csv")) == 3 * 2 * 2
 
@@ -141,7 +141,7 @@ def test_bad_input_exits_with_3(run, data, words, told):
 
 
 def test_without_matplotlib_it_says_how_to_get_pictures(run, data, monkeypatch):
-    monkeypatch.setattr("mrcalib.cli._figures.find_spec", lambda name: None)
+    monkeypatch.setattr("mrcalib.cli._files.find_spec", lambda name: None)
     answer = run("compare", "--manifest", data / "manifest.csv", *FEW)
     assert answer.code == 0
     assert "pip install 'mrcalib[plots]'" in answer.err

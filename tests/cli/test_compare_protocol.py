@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mrcalib.cli._names import COMPARED_PROTOCOLS, METHODS, PAPER_METHODS
-from mrcalib.protocols import PROTOCOLS, get_protocol
+from mrcalib.protocols import get_protocol
 from mrcalib.simulate import phantoms, write_dataset
-from mrcalib.study import default_methods, paper_methods
 
 FEW = ("--methods", "none", "TwinTrack", "--metrics", "mean_rater_ece", "brier", "--resamples", "50")
 CURVAS = ("--protocol", "curvas-pdacvi")
@@ -192,7 +190,7 @@ def test_an_image_on_other_voxels_loses_one_row_only(run, data, tmp_path):
         (["--vessel-labels", "PORTA=1"], "--vessel-labels goes with --protocol"),
         ([*CURVAS, "--reference", "Platt"], "--reference 'Platt' is not among --methods"),
         ([*CURVAS, "--cases-shown", "case009"], "there is no case 'case009' among those that are scored"),
-        (["--protocol", "curvas-2024"], "invalid choice: 'curvas-2024'"),
+        (["--protocol", "curvas-2024"], "There is no protocol of masks 'curvas-2024'"),
     ],
 )
 def test_wrong_usage_exits_with_2_before_any_work(run, data, tmp_path, words, told):
@@ -200,8 +198,3 @@ def test_wrong_usage_exits_with_2_before_any_work(run, data, tmp_path, words, to
     assert (answer.code, answer.out) == (2, "")
     assert told in answer.err
     assert not (tmp_path / "results").exists()
-
-
-def test_names_are_those_of_the_library():
-    assert tuple(default_methods() | paper_methods()) == METHODS + PAPER_METHODS
-    assert tuple(name for name in PROTOCOLS if not get_protocol(name).needs_classes) == COMPARED_PROTOCOLS

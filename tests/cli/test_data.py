@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import mrcalib
-from mrcalib.cli._names import LAYOUTS
 from mrcalib.io import layout_info
+from mrcalib.io.layouts.reading import LAYOUTS
 from mrcalib.simulate import phantoms, write_curvas_pdacvi
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 import mrcalib
-from mrcalib.cli._names import PROTOCOLS
-from mrcalib.cli._tables import decimals, number
+from mrcalib.cli._console import decimals, number
 
 
 @pytest.fixture
@@ -327,7 +326,3 @@ def test_options_that_need_a_protocol(run, data):
     refused = run(*words, "--protocol", "curvas-2024", "--positive", "1")
     assert refused.code == 2
     assert "leave out --foreground and --positive" in refused.err
-
-
-def test_protocols_are_those_of_the_library():
-    assert mrcalib.protocols.PROTOCOLS == PROTOCOLS

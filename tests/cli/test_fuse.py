@@ -242,7 +242,7 @@ def test_random_draws_by_case_and_seed(run, masks, tmp_path):
     ("words", "told"),
     [
         ([], "the following arguments are required"),
-        (["--method", "magic", "-o", "x"], "there is no method 'magic'; there are 'soft', 'soft-gaussian'"),
+        (["--method", "magic", "-o", "x"], "There is no method of fusion 'magic'. Known: soft, soft-gaussian"),
         (["--method", "soft", "-o", "x"], "say where the masks are: --raters TEMPLATE"),
         (
             ["--method", "soft", "-o", "x", "--raters", "a", "--manifest", "b"],
@@ -252,7 +252,7 @@ def test_random_draws_by_case_and_seed(run, masks, tmp_path):
         (["--method", "soft", "-o", "x", "--raters", "a", "--tie", "background"], "does not go with --method soft"),
         (["--method", "majority", "-o", "x", "--raters", "a", "--max-iter", "3"], "--max-iter does not go with"),
         (["--method", "soft-gaussian", "-o", "x", "--raters", "a"], "needs --sigma and --unit"),
-        (["--method", "svls", "-o", "x", "--raters", "a", "--sigma", "0"], "expected a positive number"),
+        (["--method", "svls", "-o", "x", "--raters", "a", "--sigma", "0"], "expected a number above 0"),
     ],
 )
 def test_wrong_usage_exits_with_2(run, words, told):

@@ -1,5 +1,6 @@
 """The parser, start-up, streams and exit codes."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -10,9 +11,9 @@ import pytest
 
 from mrcalib._version import __version__
 from mrcalib.cli import _cases, compare, main
+from mrcalib.cli._console import in_options
 from mrcalib.cli._main import build_parser
-from mrcalib.cli._names import METHODS, METRICS
-from mrcalib.cli._words import in_options
+from mrcalib.options import LoadOptions, add_options
 
 HEAVY = ("numpy", "scipy", "sklearn", "numba", "pandas", "nibabel", "matplotlib", "SimpleITK")
 OPTIONS = {
@@ -41,7 +42,7 @@ def test_help_teaches_its_options_with_examples(run, command):
 
 def test_help_and_version_import_nothing_heavy():
     script = "import sys; from mrcalib.cli import main; main(sys.argv[1:]); print(*sys.modules)"
-    for words in (["--help"], ["--version"], ["compare", "--help"], ["compare"]):
+    for words in (["--help"], ["--version"], ["compare"], ["fit", "--no-such-option"]):
         done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
         assert not set(done.stdout.split()) & set(HEAVY)
 
@@ -53,13 +54,18 @@ def test_version_and_no_command(run):
     assert "compare" in answer.err
 
 
-def test_names_are_those_of_the_library():
-    from mrcalib.metrics import default_metrics, get_metric
-    from mrcalib.study import default_methods
+def test_help_lists_the_names_that_the_library_knows(run):
+    from mrcalib.calibrators import CALIBRATORS
+    from mrcalib.metrics import METRICS
+    from mrcalib.protocols import PROTOCOLS
 
-    assert tuple(default_methods()) == METHODS
-    assert tuple(metric.name for metric in default_metrics()) == METRICS[:11]
-    assert [get_metric(name).name for name in METRICS] == list(METRICS)
+    said = " ".join(run("compare", "--help").out.split())
+    for name in (*CALIBRATORS.names(), *METRICS.names(), "curvas-pdacvi", "qubiq"):
+        assert name in said
+    said = " ".join(run("evaluate", "--help").out.split())
+    for name in (*METRICS.names(), *PROTOCOLS):
+        assert name in said
+    assert all(name in run("fit", "--help").out for name in CALIBRATORS.names())
 
 
 @pytest.mark.parametrize(
@@ -69,8 +75,11 @@ def test_names_are_those_of_the_library():
         (["compare", "--probs", "p/{case}.npy"], "only --probs was given"),
         (["compare", "--manifest", "m.csv", "--probs", "p/{case}"], "--manifest and --probs exclude each other"),
         (["compare", "--probs-columns", "p*"], "chooses columns of a --manifest"),
-        (["compare", "--manifest", "m.csv", "--methods", "magic"], "there is no method 'magic'; there are 'none'"),
-        (["compare", "--manifest", "m.csv", "--metrics", "ece"], "There is no metric 'ece'. Did you mean"),
+        (["compare", "--manifest", "m.csv", "--methods", "magic"], "There is no method 'magic'. Known: "),
+        (
+            ["compare", "--manifest", "m.csv", "--metrics", "mr_exe"],
+            "There is no metric 'mr_exe'. Did you mean 'mr_ece'",
+        ),
         (["compare", "--manifest", "m.csv", "--cv", "some"], "expected leave-one-group-out"),
         (
             ["compare", "--manifest", "m.csv", "--cv", "5", "--test-manifest", "t.csv"],
@@ -78,10 +87,10 @@ def test_names_are_those_of_the_library():
         ),
         (["compare", "--manifest", "m.csv", "--spacing", "0,1,1"], "edges in mm"),
         (["compare", "--manifest", "m.csv", "--jobs", "0"], "whole number of at least 1"),
-        (["compare", "--manifest", "m.csv", "--level", "95"], "between 0 and 1"),
+        (["compare", "--manifest", "m.csv", "--level", "95"], "a number above 0 and below 1"),
         (["fit", "--manifest", "m.csv", "-o", "."], "is a folder"),
         (["demo", "--cases", "1"], "--cases must be at least 2"),
-        (["evaluate", "--manifest", "m.csv", "--max", "magic=1"], "--max: There is no metric 'magic'"),
+        (["evaluate", "--manifest", "m.csv", "--max", "magic=1"], "There is no metric 'magic'"),
         (["evaluate", "--manifest", "m.csv", "--max", "mr_ece"], "expected METRIC=VALUE"),
     ],
 )
@@ -118,10 +127,27 @@ def test_interrupt_exits_with_130_without_traceback(run, monkeypatch, data):
     assert (answer.code, answer.err) == (130, "interrupted\n")
 
 
-def test_errors_speak_of_options():
-    assert in_options("Say which: positive=(1, 255).") == "Say which: --positive 1,255."
-    assert in_options("for example foreground=(1,); got foreground=None.") == "for example --foreground 1; got none."
-    assert in_options("pass check_agreement=False (LoadOptions).") == "pass --no-agreement-check."
+def test_errors_speak_of_the_options_of_the_command():
+    parser = argparse.ArgumentParser()
+    add_options(parser, LoadOptions)
+    parser.add_argument("--invalid")
+    parser.add_argument("--roi")
+
+    def said(text):
+        return in_options(text, parser._actions)
+
+    assert said("Say which: positive=(1, 255).") == "Say which: --positive 1,255."
+    assert (
+        said("for example foreground=(1,); got foreground=None.") == "for example --foreground 1; got no --foreground."
+    )
+    assert said("pass check_agreement=False (LoadOptions).") == "pass --no-agreement-check."
+    assert said("leave them out with invalid='drop'.") == "leave them out with --invalid drop."
+    assert said("Read it with values='probabilities'.") == "Read it without --logits."
+    assert said("pass expit(logits) (of files: LoadOptions(values='logits')).") == "give --logits."
+    assert said("or mask them with roi=.") == "or mask them with --roi."
+    assert (
+        said("margin_mm=20 is too much, coarse_threshold=0.25;") == "--margin 20 is too much, --coarse-threshold 0.25;"
+    )
     assert in_options(FileNotFoundError(2, "No such file", "x.json")) == "x.json: No such file"
 
 
@@ -132,7 +158,7 @@ def test_repeated_warnings_are_counted(run, monkeypatch, data):
         for number in range(5):
             warnings.warn(f"map {number} is coarse", UserWarning, stacklevel=1)
 
-    monkeypatch.setattr(compare, "tell_groups", work)
+    monkeypatch.setattr(compare, "note_groups", work)
     answer = run("compare", "--manifest", data / "manifest.csv", "--cv", "99", "--quiet")
     assert answer.err.count("is coarse") == 4
     assert "warning: 2 more like this: map 4 is coarse" in answer.err
@@ -145,7 +171,7 @@ def test_a_terminal_gets_one_counting_line(monkeypatch, capsys):
     counter = _cases.CaseCounter(Console(quiet=False), 2)
     counter("A", "tallied")
     counter("B", "tallied")
-    counter.tell()
+    counter.summarise()
     assert capsys.readouterr().err == "\r\x1b[K[1/2] A tallied\r\x1b[K[2/2] B tallied\n2 cases: 2 tallied\n"
 
 

@@ -240,9 +240,9 @@ def test_a_region_that_is_not_there_is_refused(run, data, rows, word):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--margin", "-1"), "expected a length in mm"),
-        (("--coarse-threshold", "1"), "expected a number from 0 on, below 1"),
-        (("--weights", "1,0"), "expected positive numbers such as 2,1,1"),
+        (("--margin", "-1"), "expected a number of at least 0"),
+        (("--coarse-threshold", "1"), "expected a number of at least 0 and below 1"),
+        (("--weights", "1,0"), "expected numbers above 0 such as 2,1,1"),
         (("--outside", "calibrated"), "invalid choice"),
         (("--merge", "mean"), "invalid choice"),
     ],
@@ -273,10 +273,10 @@ def test_logits_and_weights_reach_the_fit(run, data, rows, tmp_path):
 
     answer = run(*words, "x.json", "--quiet")
     assert answer.code == 3
-    assert "Then give --logits" in answer.err
+    assert "Then read them with --logits" in answer.err
     answer = run(*direct, "x.json", "--logits")
     assert answer.code == 3
-    assert "they are probabilities already. Leave out --logits" in answer.err
+    assert "they are probabilities already. Read it without --logits" in answer.err
     answer = run(*direct, "x.json", "--weights", "1,2,3")
     assert answer.code == 3
     assert "has 2 members, --weights 1.0,2.0,3.0" in answer.err

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import mrcalib
-from mrcalib.cli._classes import classes
+from mrcalib.cli._inputs import classes
 from mrcalib.io import Case, LoadOptions, parts
 from mrcalib.metrics import multiclass_report
 

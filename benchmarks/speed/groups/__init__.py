@@ -16,6 +16,7 @@ ALL: dict[str, Callable[[Data], list[Group]]] = {
     "exact": isotonic.groups,
     "equal-mass": equal_mass.groups,
     "transform": transform.groups,
+    "maps": transform.groups,
     "ece": ece.groups,
     "temperature": temperature.groups,
     "bootstrap": studies.groups,

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcalib._version import __version__
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError
 from mrcalib.cli._files import to_json, write_json
 from mrcalib.cli._options import add_common
-from mrcalib.cli._words import in_options
 from mrcalib.detection.commands.options import action
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             written.append(result)
             status = "calibrated"
         except (ValueError, TypeError, OSError) as error:
-            failures[str(path)] = in_options(error)
+            failures[str(path)] = console.in_options(error)
             status = "failed"
         console.step(done, len(targets), f"{path} {status}")
     if args.json:

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK
-from mrcalib.cli._figures import HOW_TO_GET_THEM, have_matplotlib
-from mrcalib.cli._files import to_json, write_command, write_csv, write_json
-from mrcalib.cli._tables import number, table
+from mrcalib.cli._console import BAD_DATA, OK, Console, number, table
+from mrcalib.cli._files import HOW_TO_GET_THEM, have_matplotlib, to_json, write_command, write_csv, write_json
 from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
 from mrcalib.detection.commands.options import action, add_matching, add_output, add_raters, add_scoring
 from mrcalib.detection.commands.scores import row_of, scores_of

@@ -6,12 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK, UsageError
-from mrcalib.cli._figures import require_matplotlib
-from mrcalib.cli._files import to_json
-from mrcalib.cli._options import add_common
-from mrcalib.cli._tables import table
+from mrcalib.cli._console import BAD_DATA, OK, Console, UsageError, table
+from mrcalib.cli._files import require_matplotlib, to_json
+from mrcalib.cli._options import add_common, add_named
 from mrcalib.detection.commands.inputs import as_texts, images_of, read_models, read_raters
 from mrcalib.detection.commands.options import action, add_matching, add_raters
 from mrcalib.detection.commands.scores import matching_of, raters_in
@@ -49,11 +46,13 @@ def add_parser(subparsers: Subparsers) -> None:
     add_raters(parser, detections="one")
     add_matching(parser, several=False)
     method = parser.add_argument_group("what is fitted")
-    method.add_argument(
+    add_named(
+        method,
         "--method",
+        "method",
+        "one of %(names)s (default: %(default)s)",
         default="MHR",
         metavar="METHOD",
-        help="one of the methods of mrcalib fit, such as MHR, TwinTrack, temperature, Platt or beta (default: %(default)s)",
     )
     method.add_argument("--rater", metavar="NAME", help="calibrate to this rater alone (default: to all)")
     output = parser.add_argument_group("what is written")

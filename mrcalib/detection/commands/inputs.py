@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._exit import UsageError
+from mrcalib.cli._console import UsageError
 
 if TYPE_CHECKING:
     from mrcalib.detection.files import BoxSet

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._exit import UsageError
+from mrcalib.cli._console import UsageError
 
 if TYPE_CHECKING:
     from mrcalib.detection.images import DetectionImage

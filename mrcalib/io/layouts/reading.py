@@ -15,6 +15,8 @@ from mrcalib.io.patterns import natural, some_of
 __all__ = ["layout_info", "read_layout", "recognise_layout", "scan_layout"]
 
 _LAYOUTS = (curvas_2024, curvas_pdacvi, qubiq, lidc, refuge)
+LAYOUTS: tuple[str, ...] = tuple(layout.INFO.name for layout in _LAYOUTS)
+"""The names of the layouts."""
 _INFOS: dict[str, LayoutInfo] = {layout.INFO.name: layout.INFO for layout in _LAYOUTS}
 _FINDERS: dict[str, Callable[[Iterable[Folder]], list[LayoutCase]]] = {
     layout.INFO.name: layout.find for layout in _LAYOUTS

@@ -1,4 +1,4 @@
-"""``mrcalib compare --classes``: a comparison of each class, and the scores of all classes together."""
+"""Scores of all classes together, by maps that were fitted without the case's group."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mrcalib.cli._cases import each_case, tally_classes
-from mrcalib.cli._classes import check_class_options, classes_of, for_class
-from mrcalib.cli._console import Console
-from mrcalib.cli._exit import BAD_DATA, OK
-from mrcalib.cli._files import file_name, to_json, write_command, write_csv
-from mrcalib.cli._inputs import cases_of, load_options_of
-from mrcalib.cli._tables import decimals, number, table
+from mrcalib.cli._cases import each_case
+from mrcalib.cli._console import Console, decimals, number, table
+from mrcalib.cli._files import write_csv
+from mrcalib.cli._inputs import load_options_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mrcalib.calibrators import Calibrator
-    from mrcalib.cli.compare import Comparison
     from mrcalib.cohort import Cohort
     from mrcalib.io import Case, ImageClass
 
-__all__ = ["run_classes"]
+__all__ = ["report_together", "score_together"]
 
 _LABELS = {
     "mr_ece": "MR-ECE",
@@ -36,69 +32,22 @@ _LABELS = {
 }
 
 
-def run_classes(args: argparse.Namespace) -> int:
-    """Compare each class in a folder of its own, then score all classes together."""
-    from mrcalib.cli.compare import draw, perform, report
-
-    check_class_options(args)
-    console: Console = args.console
-    classes = classes_of(args)
-    cases = cases_of(args)
-    cohorts, failures = tally_classes(cases, args, classes, checkpoints=args.out / "tallies")
-    good = [case for case in cases if case.id not in failures]
-    done: dict[str, Comparison] = {}
-    for one in classes:
-        console.note(f"class {one.name}: label {one.label}, channel {one.position}, against the rest")
-        own = for_class(args, one, out=args.out / one.name)
-        done[one.name] = perform(own, good, cohorts[one.name])
-        failures |= done[one.name].failures
-        figures = draw(done[one.name], own)
-        if not args.json:
-            console.show(f"\n=== {one.name} ===")
-            report(done[one.name], console)
-            for figure in figures:
-                console.show(f"  {figure}")
-    scores, failed = _score_together([case for case in good if case.id not in failures], classes, done, args)
-    failures |= failed
-    means = _means(scores)
-    write_csv(args.out / "classes.csv", means)
-    write_csv(args.out / "classes_per_case.csv", scores)
-    write_command(args.out / "command.txt", args.words)
-    written = _save_calibrators(classes, done, args)
-    if args.json:
-        studies = {name: part.study.to_dict() for name, part in done.items()}
-        console.show(to_json({"classes": studies, "together": means.to_dict("records")}))
-    else:
-        _report(means, next(iter(done.values())).study.volume_unit, console)
-        console.show(f"\nWritten to {args.out}:")
-        console.show(f"  {{{','.join(done)}}}/ (a comparison each) classes.csv classes_per_case.csv command.txt")
-        console.show(f"  calibrators/{{{','.join(written)}}}.json (all classes in one, for mrcalib apply)")
-    console.failures(failures, len(cases))
-    return BAD_DATA if failures else OK
-
-
-def _save_calibrators(
-    classes: Sequence[ImageClass], done: Mapping[str, Comparison], args: argparse.Namespace
-) -> list[str]:
-    """Each method fitted to all cases, of all classes in one file; the names of the files."""
-    from sklearn.base import clone
-
-    from mrcalib.calibrators import OneVsRestCalibrator
-
-    labels = {one.name: one.label for one in classes}
-    methods = next(iter(done.values())).study.methods
-    for method in methods:
-        fitted = {one.name: done[one.name].study.calibrators[method] for one in classes}
-        together = OneVsRestCalibrator(clone(fitted[classes[0].name]), labels)
-        together.hold(fitted, labels, {one.name: one.position for one in classes})
-        together.save(args.out / "calibrators" / f"{file_name(method)}.json")
-    return [file_name(method) for method in methods]
-
-
-def _score_together(
-    cases: Sequence[Case], classes: Sequence[ImageClass], done: Mapping[str, Comparison], args: argparse.Namespace
+def score_together(
+    cases: Sequence[Case], classes: Sequence[ImageClass], done: Mapping[str, Any], args: argparse.Namespace
 ) -> tuple[pd.DataFrame, dict[str, Exception]]:
-    """Scores of each case by maps that were fitted without its group: columns case, method and those of the report."""
+    """Write the scores of each case, and their means; return the means, and the errors of cases that could not be scored.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Those that all classes were compared on.
+    classes : sequence of ImageClass
+        In ascending order of label.
+    done : mapping of str to Comparison
+        What was found for each class.
+    args : Namespace
+        The options of the command.
+    """
     import numpy as np
     import pandas as pd
 
@@ -137,11 +86,15 @@ def _score_together(
         first, error = next(iter(failures.items()))
         msg = f"None of the {len(cases)} cases could be scored in all classes. The first, {first!r}: {error}"
         raise ValueError(msg)
-    return pd.concat(results.values(), ignore_index=True), failures
+    scores = pd.concat(results.values(), ignore_index=True)
+    means = _means(scores)
+    write_csv(args.out / "classes.csv", means)
+    write_csv(args.out / "classes_per_case.csv", scores)
+    return means, failures
 
 
 def _fitted_by_case(
-    cohorts: Mapping[str, Cohort], done: Comparison, args: argparse.Namespace
+    cohorts: Mapping[str, Cohort], done: Any, args: argparse.Namespace
 ) -> dict[str, dict[str, dict[str, Calibrator]]]:
     """For each case, method and class what was fitted without the case's fold (with it where there are no folds)."""
     import numpy as np
@@ -151,7 +104,7 @@ def _fitted_by_case(
 
     first = next(iter(cohorts.values()))
     everyone = np.arange(len(first))
-    folds = [everyone] if args.cv is None else splits(first.groups, args.cv, args.seed)
+    folds = [everyone] if args.cv is None else splits(first.groups, args.cv, args.random_state)
     found: dict[str, dict[str, dict[str, Calibrator]]] = {}
     for number_done, fold in enumerate(folds, start=1):
         train = np.ones(len(first))
@@ -177,7 +130,7 @@ def _means(scores: pd.DataFrame) -> pd.DataFrame:
     return means.join(counts).reset_index()
 
 
-def _report(means: pd.DataFrame, volume_unit: str, console: Console) -> None:
+def report_together(means: pd.DataFrame, volume_unit: str, console: Console) -> None:
     from mrcalib.metrics.multiclass import ALL_CLASSES
 
     console.show("\n=== all classes together ===")
