@@ -19,7 +19,7 @@ SURFACE = {
         register_calibrator register_format register_metric roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
         BetaBinomialCalibrator BetaCalibrator CALIBRATORS CalibrationData Calibrator CaseAdaptiveCalibrator CaseSums
-        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator KeptVoxels MHRIsotonicCalibrator
+        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator
         Method Needs OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator
         TemperatureScalingCalibrator data_of_cohort get_method register_calibrator""",
     "mrcalib.metrics": """

@@ -2,7 +2,6 @@
 
 from mrcalib.calibrators._base import Calibrator
 from mrcalib.calibrators._data import CalibrationData, CaseSums, Needs, data_of_cohort
-from mrcalib.calibrators._kept_voxels import KeptVoxels
 from mrcalib.calibrators._registry import CALIBRATORS, Method, get_method, register_calibrator
 from mrcalib.calibrators.baselines import HistogramBinningCalibrator, IdentityCalibrator
 from mrcalib.calibrators.beta_binomial import BetaBinomialCalibrator
@@ -25,7 +24,6 @@ __all__ = [
     "HardLabelCalibrator",
     "HistogramBinningCalibrator",
     "IdentityCalibrator",
-    "KeptVoxels",
     "MHRIsotonicCalibrator",
     "Method",
     "Needs",

@@ -73,9 +73,6 @@ class CalibrationData:
         How many voxels had how many votes, for methods with ``Needs(votes=True)``.
     in_memory : bool
         Whether reading the voxels again is cheap.
-    to_open : set of (int, int), or None
-        Where there are no voxels: takes the cells (ordinals from which and to which they reach) that a second pass would
-        open, so that whoever reads the files again can keep the voxels of these alone.
     """
 
     grid: ProbabilityGrid
@@ -86,7 +83,6 @@ class CalibrationData:
     by_case: CaseSums | None = None
     vote_counts: VoteCounts | None = None
     in_memory: bool = False
-    to_open: set[tuple[int, int]] | None = None
 
     def without_zeros(self) -> CalibrationData:
         """The same without the bin of exact zeros (with which goes what lies below 2**-133)."""

@@ -56,8 +56,6 @@ def open_bins(
     """
     cells = Partition.of_bins(data.pooled, data.grid, rater_weight)
     if data.voxels is None:
-        if data.to_open is not None:
-            _note_cells(data.to_open, cells, *_chosen(cells, choose))
         return _as_pooled(cells.mean, cells.weight, cells.prob_sum, cells.votes)
     share = data.n_voxels / max(cells.weight.sum(), np.finfo(float).tiny)
     most = max(FEW, data.n_voxels / (SHARE_POOLED if pool else SHARE) if data.in_memory else MANY)
@@ -86,21 +84,6 @@ def open_bins(
 def _readers(data: CalibrationData, rater_weight: FloatArray | None) -> Iterator[Reader]:
     assert data.voxels is not None
     return (Reader(voxels, rater_weight, float(factor)) for voxels, factor in data.voxels())
-
-
-def _note_cells(
-    noted: set[tuple[int, int]], cells: Partition, inside: NDArray[np.bool_], border: NDArray[np.bool_]
-) -> None:
-    """Add the cells that will be opened, or of which the extremes are looked for, and their neighbours.
-
-    Sums of finer cells are rounded differently from those of whole bins, so that a rank on the very edge of a cell may be
-    found in the next one.
-    """
-    wanted = inside | border
-    near = wanted.copy()
-    near[1:] |= wanted[:-1]
-    near[:-1] |= wanted[1:]
-    noted.update(zip(cells.starts[near].tolist(), cells.ends[near].tolist(), strict=True))
 
 
 def _chosen(cells: Partition, choose: Choice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

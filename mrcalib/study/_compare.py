@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcalib.calibrators import Calibrator, CountCalibrator, KeptVoxels
+from mrcalib.calibrators import Calibrator, CountCalibrator
 from mrcalib.cohort import Cohort
 from mrcalib.inputs import check_choice
 from mrcalib.io import LoadOptions
@@ -20,7 +20,8 @@ from mrcalib.resampling import splits
 from mrcalib.responses import Responses
 from mrcalib.scale.cluster import Scheduler, workers
 from mrcalib.study._cases import are_raters, cases_of
-from mrcalib.study._folds import fitted_by_fold, fitted_to_all, pass_on, voxels_to_reread
+from mrcalib.study._folds import fitted_by_fold, fitted_to_all, pass_on
+from mrcalib.study._kept_voxels import KeptVoxels
 from mrcalib.study._methods import chosen_methods
 from mrcalib.study._protocol import Rules, disputes_of, measures_of, score_cases, statistics_of
 from mrcalib.study._study import Study
@@ -61,9 +62,8 @@ def compare(
 ) -> Study:
     """Compare methods of calibration on cases, each case scored by maps that were fitted without its group.
 
-    Voxels are read once, into tallies; fitting, scoring and resampling are algebra on these. Methods with another
-    binning than "grid" are fitted to the voxels, for which cases are read once more, for all folds together. Scores are those
-    of the grid's bins: exact for the uncalibrated map where a metric is binned or thresholded at the grid's edges, else off by
+    Voxels are read once, into tallies; fitting, scoring and resampling are algebra on these. Scores are therefore those of
+    the grid's bins: exact for the uncalibrated map where a metric is binned or thresholded at the grid's edges, else off by
     no more than moving each voxel within its bin (0.8 % of min(p, 1 - p)) can do. ``mrcalib evaluate`` is exact.
 
     With a protocol each held-out case is read once more, and its voxels are scored as the challenge does it: under each
@@ -96,7 +96,8 @@ def compare(
     protocol : str or Protocol, optional
         Such as "curvas-pdacvi": a name among ``mrcalib.protocols.PROTOCOLS``, of one that scores masks.
     cases : iterable of Case, optional
-        With a protocol and a Cohort to be scored: the cases it was tallied from, matched by id, whose voxels are read.
+        With a Cohort: the cases it was tallied from, matched by id. Their voxels are read by a protocol, and by methods that
+        need a second pass, such as "TwinTrack".
     options : LoadOptions, optional
         How files are read. With ``outside="zero"`` the methods that are named (not those given) leave exact zeros out:
         ``keep_zero=True``.
@@ -190,8 +191,8 @@ def compare(
     reads = any(not isinstance(source, Cohort | None) for source in (cases_or_cohort, test_cases))
     with workers(scheduler if reads else "threads", dask_address if reads else None, n_jobs) as engine:
         cohort, known = tallied(cases_or_cohort, "tallies")
+        second = _voxels_for_second_pass(cohort, known, chosen, options)
         test = cohort
-        rereadable = _rereadable(chosen, cohort, None if test_cases is not None and voxels is known else known)
         if test_cases is not None:
             test, known = tallied(test_cases, "test-tallies")
             _check_apart(cohort, test)
@@ -200,18 +201,17 @@ def compare(
     folds = _folds(cohort, test, cv, random_state)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        kept = voxels_to_reread(cohort, chosen, folds if test is cohort else [], rereadable, options, n_jobs=n_jobs)
-        fitted = fitted_to_all(cohort, chosen, kept)
+        fitted = fitted_to_all(cohort, chosen, second)
         by_fold: Iterable[Fold] = [(1, folds[0], fitted)]
         if test is cohort:
-            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None, voxels=kept)
+            by_fold = fitted_by_fold(cohort, chosen, folds, in_sample=cv is None, keep=rules is not None, voxels=second)
         statistics, curve, held_out = _scored_tallies(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
     description = (
         f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
-        f"{_coarse_bins(chosen, kept)}"
+        f"{_coarse_bins(chosen, second)}"
     )
     counted = f"{len(test)} cases in {len(set(test.groups))} groups, {len(test.raters)} raters"
     study = Study(
@@ -286,31 +286,6 @@ def _calibrated(estimator: Calibrator, rows: Responses) -> Responses:
     return rows.map(estimator.map_of_case(prob, answers.count))
 
 
-def _rereadable(methods: Mapping[str, Calibrator], cohort: Cohort, known: Sequence[Case] | None) -> list[Case] | None:
-    """The cases that a cohort was tallied from, in its order; None if not all of them are known."""
-    by_id = {case.id: case for case in known or ()}
-    if set(cohort.ids) <= set(by_id):
-        return [by_id[name] for name in cohort.ids]
-    exact = [name for name, method in methods.items() if method.needs.voxels]
-    if exact:
-        msg = (
-            f"Method {exact[0]!r} cannot be compared: binning='exact' needs the voxels, and a comparison has tallies. Give "
-            "the cases instead of a Cohort, or as cases=."
-        )
-        raise ValueError(msg)
-    return None
-
-
-def _coarse_bins(methods: Mapping[str, Calibrator], kept: KeptVoxels | None) -> str:
-    """Which methods could not make the second pass that they would make in ``fit``."""
-    coarse = [name for name, method in methods.items() if method.needs.second_pass]
-    if not coarse or kept is not None:
-        return ""
-    return (
-        f"; bins of {', '.join(coarse)} start where those of the tallies do, since there were no voxels to read again"
-    )
-
-
 def _check_resampling(interval: str, level: float, n_resamples: int) -> None:
     check_choice("interval", interval, ("percentile", "bca"))
     if not 0 < level < 1 or n_resamples < 1:
@@ -378,6 +353,39 @@ def _folds(cohort: Cohort, test: Cohort, cv: Any, random_state: int | None) -> l
     if test is not cohort or cv is None:
         return [np.arange(len(test))]
     return splits(cohort.groups, cv, random_state)
+
+
+def _voxels_for_second_pass(
+    cohort: Cohort, known: Sequence[Case] | None, methods: Mapping[str, Calibrator], options: LoadOptions
+) -> KeptVoxels | None:
+    """The voxels of the cases that maps are fitted to, where a method reads them again and all cases are known.
+
+    Raises
+    ------
+    ValueError
+        If a method cannot do without them.
+    """
+    by_id = {case.id: case for case in known or ()}
+    if all(name in by_id for name in cohort.ids) and any(method.needs.second_pass for method in methods.values()):
+        return KeptVoxels([by_id[name] for name in cohort.ids], cohort, options)
+    exact = [name for name, method in methods.items() if method.needs.voxels]
+    if exact:
+        msg = (
+            f"Method {exact[0]!r} reads the voxels twice, and a Cohort does not hold them: give the cases it was tallied from "
+            "as cases=, or compare the method with binning='grid'."
+        )
+        raise ValueError(msg)
+    return None
+
+
+def _coarse_bins(methods: Mapping[str, Calibrator], voxels: KeptVoxels | None) -> str:
+    """Which methods could not make the second pass that they would make in ``fit``."""
+    coarse = [name for name, method in methods.items() if method.needs.second_pass]
+    if not coarse or voxels is not None:
+        return ""
+    return (
+        f"; bins of {', '.join(coarse)} start where those of the tallies do, since there were no voxels to read again"
+    )
 
 
 def _how_fitted(cohort: Cohort, test: Cohort, cv: Any, n_folds: int) -> str:

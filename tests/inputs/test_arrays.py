@@ -49,12 +49,45 @@ def test_simpleitk_images_give_their_voxels_as_x_y_z_and_channels_last():
     np.testing.assert_array_equal(as_array(image), channels)
 
 
-def test_xarray_dask_and_zarr_are_read():
-    xarray, dask = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
-    np.testing.assert_array_equal(as_array(xarray.DataArray(VALUES)), VALUES)
+def test_arrays_that_lie_elsewhere_are_read():
+    dask, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
     np.testing.assert_array_equal(as_array(dask.from_array(VALUES, chunks=2)), VALUES)
-    zarr = pytest.importorskip("zarr")
     np.testing.assert_array_equal(as_array(zarr.array(VALUES)), VALUES)
+
+
+class Labelled:
+    """What xarray, pandas and others offer NumPy."""
+
+    shape = VALUES.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return VALUES
+
+
+class OnTheGpu:
+    """What CuPy offers: NumPy may not convert it by itself."""
+
+    shape = VALUES.shape
+    __cuda_array_interface__ = None
+
+    def get(self):
+        return VALUES
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError
+
+
+@pytest.mark.parametrize("container", [Labelled, OnTheGpu])
+def test_containers_of_other_libraries_are_read_by_what_they_offer(container):
+    np.testing.assert_array_equal(as_array(container()), VALUES)
+    np.testing.assert_array_equal(as_array([container(), container()]), [VALUES, VALUES])
+
+
+def test_brain_floats_are_read_as_float32():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    found = as_array(np.array([0.0, 0.25, 1.0], dtype=bfloat16))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [0, 0.25, 1])
 
 
 def test_raters_by_name_are_the_masks_in_their_order():

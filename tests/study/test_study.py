@@ -526,7 +526,11 @@ def test_raters_may_be_missing_in_cases(cohort):
         ({"cv": "kfold"}, ValueError, "cv must be 'leave-one-group-out', a number of folds or a scikit-learn splitter"),
         ({"cv": 5}, ValueError, r"cv=5 folds need 2 to 4 \(the number of groups\)"),
         ({"cv": 1}, ValueError, "cv=1 folds need 2 to 4"),
-        ({"methods": {"e": MHRIsotonicCalibrator("exact")}}, ValueError, "binning='exact' needs the voxels"),
+        (
+            {"methods": {"e": MHRIsotonicCalibrator("exact")}},
+            ValueError,
+            "'e' reads the voxels twice, and a Cohort does not",
+        ),
         (
             {"methods": {"s": SingleRaterCalibrator("ann")}},
             ValueError,
@@ -548,7 +552,7 @@ def test_a_wrong_level_is_refused(cohort, level):
 
 def test_an_exact_method_is_refused_before_any_work(cohort):
     done = []
-    with pytest.raises(ValueError, match="needs the voxels"):
+    with pytest.raises(ValueError, match="reads the voxels twice"):
         quick(cohort, {"e": MHRIsotonicCalibrator("exact")}, progress=lambda *of: done.append(of))
     assert done == []
 
