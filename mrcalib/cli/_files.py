@@ -151,7 +151,7 @@ def files_of(case: Case | Annotations) -> list[Path]:
     from mrcalib.io.formats import companions
 
     sources = (*case.members, case.roi, case.coarse) if hasattr(case, "probs") else case.masks.values()
-    named = [Path(source) for source in sources if source is not None]  # type: ignore[arg-type]
+    named = [Path(source) for source in sources if source is not None]
     return named + [other for path in named if path.is_file() for other in companions(path)]
 
 

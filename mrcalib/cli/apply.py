@@ -149,15 +149,17 @@ def run(args: argparse.Namespace) -> int:
     console: Console = args.console
     calibrator = load(args.calibrator)
     cases = _cases(args)
-    made_by = {"calibrator_sha256": hashlib.sha256(args.calibrator.read_bytes()).hexdigest()}
+    made_by: dict[str, Any] = {"calibrator_sha256": hashlib.sha256(args.calibrator.read_bytes()).hexdigest()}
     make: Callable[[Product], None]
+    about: dict[str, Any] = {}
     if isinstance(calibrator, OneVsRestCalibrator):
         refuse_with_classes(args)
         classes = _classes_of(args, calibrator)
         products = _products_of_classes(args, cases, [one.name for one in classes])
         made_by["channels"] = {one.name: one.position for one in classes}
         make = partial(_make_classes, args, calibrator, classes)
-        method, about = next(iter(calibrator.calibrators_.values())), {"classes": calibrator.classes_}
+        method = next(iter(calibrator.calibrators_.values()))
+        about = {"classes": calibrator.classes_}
     else:
         given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
         if given:
@@ -167,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(msg)
         products = _products(args, cases)
         make = partial(_make, args, calibrator)
-        method, about = calibrator, {}
+        method = calibrator
     check_products(products, [args.calibrator])
     warn_of_differences(calibrator.provenance_, cases, args, console)
     about = about | {
@@ -244,7 +246,7 @@ def _products(args: argparse.Namespace, cases: Sequence[Case]) -> list[Product]:
 
     def suffix_like(case: Case) -> str:
         """NIfTI, unless the input has no geometry to write."""
-        first = Path(case.members[0])  # type: ignore[arg-type]
+        first = Path(case.members[0])
         return first.suffix.lower() if has_no_header(first) else ".nii.gz"
 
     from mrcalib.io.formats import writable

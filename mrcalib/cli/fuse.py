@@ -288,7 +288,7 @@ def _products(args: argparse.Namespace) -> list[Product]:
         raise UsageError(msg)
     products = []
     for case in _cases(args):
-        masks = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
+        masks = [Path(source) for source in case.masks.values() if source is not None]
         suffix = args.suffix or (".npy" if all(map(has_no_header, masks)) else ".nii.gz")
         path = args.out / f"{file_name(case.id)}{suffix}"
         products.append(Product(case, {"": path}, path.with_name(stem_of(path) + ".json")))

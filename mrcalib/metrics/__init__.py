@@ -37,13 +37,12 @@ from mrcalib.metrics.count_calibration import (
 from mrcalib.metrics.count_scores import count_log_loss, ranked_probability_score
 from mrcalib.metrics.counts import (
     binomial_count_probs,
-    count_level_responses,
     count_readout,
     count_responses,
     orc_labels,
 )
 from mrcalib.metrics.multiclass import multiclass_report
-from mrcalib.metrics.reliability import ReliabilityCurve, reliability_curve
+from mrcalib.metrics.reliability import ReliabilityCurve, count_level_responses, reliability_curve
 from mrcalib.metrics.vascular import PlaneContact, VascularInvasion, vascular_contact, vascular_invasion
 
 _DETECTION = (

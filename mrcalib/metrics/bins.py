@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcalib.grid import ProbabilityGrid, edge_above, edges_of_uniform_bins
-from mrcalib.responses import FloatArray, Responses
+from mrcalib.responses import AnswerSums, FloatArray, Responses
 from mrcalib.tallies import Tally
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "rows_of_raters",
     "sums_by_bin",
     "top_label",
+    "weight_and_votes",
 ]
 
 Weighting = Literal["pairs", "voxels"]
@@ -57,13 +58,18 @@ def locate(prob: FloatArray, edges: tuple[float, ...]) -> NDArray[np.intp]:
     return np.searchsorted(_in_float32(edges), prob.astype(np.float32), side="right")
 
 
+def weight_and_votes(answers: AnswerSums, weighting: Weighting) -> tuple[FloatArray, FloatArray]:
+    """Weight and weighted responses at each distinct probability."""
+    return (answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)
+
+
 def bin_sums(responses: Responses, edges: tuple[float, ...], weighting: Weighting = "pairs") -> FloatArray:
     """Weight, sum of probabilities and sum of responses of each bin; shape (3, n_bins).
 
     ``weighting="pairs"`` counts (voxel, rater) pairs; "voxels" counts each voxel once, with its raters' mean response.
     """
     prob, answers = responses.distinct()
-    weight, votes = (answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)
+    weight, votes = weight_and_votes(answers, weighting)
     return sums_by_bin(prob, edges)(np.stack([weight, weight * prob, votes]))
 
 

@@ -20,6 +20,7 @@ from mrcalib.metrics.bins import (
     rows_of_raters,
     sums_by_bin,
     top_label,
+    weight_and_votes,
 )
 from mrcalib.metrics.catalogue import register_metric
 from mrcalib.resampling import weighted_sums
@@ -59,8 +60,7 @@ class CalibrationError(Metric):
         Number of bins. 50 is what the CURVAS challenges use, and it is the default of every calibration error here.
     strategy : {"uniform", "logit", "equal-mass"}, default="uniform"
         Bins of equal width in the probability; of equal width in its logit, between 1e-6 and 1 - 1e-6, with a bin each for
-        exact 0 and exact 1; or of equal weight. Voxels of equal probability share a bin, so there may be fewer of the last.
-        They depend on the data, so that their sums over cases are not defined.
+        exact 0 and 1; or of equal weight (fewer where voxels tie), which depend on the data and cannot be summed over cases.
     target : {"mhr", "per-rater"} or int, default="mhr"
         "mhr" compares with the mean human response. "per-rater" is the mean of each rater's own error over the raters
         who answered (the CURVAS quantity); it is far larger where raters disagree. A number is one rater.
@@ -88,9 +88,8 @@ class CalibrationError(Metric):
 
     Notes
     -----
-    Of a tally it is exact if the grid is cut at the edges, as the standard grid is for 50 bins, and every rater answered
-    everywhere. Otherwise it is off by at most 0.8 % of the mean of ``min(p, 1 - p)`` (raters missing), or by what the
-    voxels of the grid's bins that an edge cuts contribute.
+    Of a tally it is exact if every rater answered everywhere, else off by at most 0.8 % of the mean of ``min(p, 1 - p)``; for
+    bins at whose edges the grid is cut, as the standard grid is for 50.
 
     References
     ----------
@@ -156,8 +155,7 @@ class CalibrationError(Metric):
         edges = self.inner_edges()
         prob, answers = responses.distinct()
         if self.target == "mhr":
-            pairs = self.weighting == "pairs"
-            given = [(answers.pairs, answers.votes) if pairs else (answers.count, answers.responses)]
+            given = [weight_and_votes(answers, self.weighting)]
         else:
             who = range(responses.n_raters) if self.target == "per-rater" else [int(self.target)]
             given = [answers.rater(r) for r in who]
@@ -183,7 +181,7 @@ class CalibrationError(Metric):
         return mean_defined(self._of_target(weight, np.abs(gap)))
 
     def resampler(self, sums: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        """As in `Metric`; the gap of a bin is a sum itself, so only gaps of occupied bins need to be added up."""
+        # The gap of a bin is a sum itself, so only gaps of occupied bins need to be added up.
         weights, gaps = self._weight_and_gap(sums)
         targets = []
         for weight, gap in zip(np.moveaxis(weights, 1, 0), np.moveaxis(gaps, 1, 0), strict=True):
@@ -226,14 +224,14 @@ class CalibrationError(Metric):
         # Of many voxels in float32 a tally whose grid is cut at the edges is as exact as a row a voxel, and quicker.
         probs = as_array(probs)
         raters = as_array(raters) if is_array(raters) else raters
-        plain = self.edges is None and self.weighting == "pairs" and where.get("sample_weight") is None
-        if self.strategy == "equal-mass" and self.edges is None:
+        strategy = self.strategy if self.edges is None else "edges"
+        plain = self.weighting == "pairs" and where.get("sample_weight") is None
+        if strategy == "equal-mass":
             rows = voxel_responses(probs, raters, **where)
             require_voxels(float(rows.count.sum()))
             value = self.of_responses(rows)
-        elif plain and self.strategy == "uniform" and _is_big(probs, raters):
-            where = {key: where.get(key) for key in ("roi", "rater_axis")}
-            value = self._of_big_arrays(probs, raters, **where)
+        elif strategy == "uniform" and plain and _is_big(probs, raters):
+            value = self._of_big_arrays(probs, raters, roi=where.get("roi"), rater_axis=where.get("rater_axis"))
         else:
             value = super().of_arrays(probs, raters, **where)
         if np.isnan(value):
@@ -257,7 +255,7 @@ class CalibrationError(Metric):
 
 
 def _is_big(probs: Any, raters: Any) -> bool:
-    """Whether there are many voxels, in a type that a float32 grid sorts exactly, and raters who are told apart."""
+    """Whether there are many voxels, in a type that a float32 grid sorts exactly, and the answers of each rater."""
     if probs.dtype not in (np.float16, np.float32) or probs.size <= _BIG:
         return False
     return not (hasattr(raters, "dtype") and raters.dtype.kind == "f" and np.shape(raters) == probs.shape)
@@ -267,14 +265,12 @@ def _is_big(probs: Any, raters: Any) -> bool:
 class MultiraterECE(CalibrationError):
     """MR-ECE: expected calibration error over all pairs of a voxel and a rater who answered there [1]_.
 
-    Where every rater answered everywhere it is the error against the mean human response. The paper does not give the number
-    of bins; here it is 50 everywhere, in functions, tables and gates, as in the CURVAS challenges.
+    Where every rater answered everywhere it is the error against the mean human response. The paper gives no number of bins;
+    here it is 50 everywhere, as in the CURVAS challenges.
 
     Parameters
     ----------
-    probs, raters, roi, sample_weight, rater_axis, average
-        As in `Metric`.
-    n_bins, strategy, target, kind, norm, weighting, edges
+    probs, raters, n_bins, strategy, target, kind, norm, weighting, edges, roi, sample_weight, rater_axis, average
         As in `expected_calibration_error`.
 
     Returns
@@ -285,7 +281,7 @@ class MultiraterECE(CalibrationError):
     Raises
     ------
     ValueError
-        If there is no voxel that a rater answered.
+        As in `expected_calibration_error`.
 
     References
     ----------
@@ -309,9 +305,7 @@ class MeanRaterECE(CalibrationError):
 
     Parameters
     ----------
-    probs, raters, roi, sample_weight, rater_axis, average
-        As in `Metric`.
-    n_bins, strategy, target, kind, norm, weighting, edges
+    probs, raters, n_bins, strategy, target, kind, norm, weighting, edges, roi, sample_weight, rater_axis, average
         As in `expected_calibration_error`; the target is "per-rater".
 
     Returns
@@ -322,7 +316,7 @@ class MeanRaterECE(CalibrationError):
     Raises
     ------
     ValueError
-        If there is no voxel that a rater answered, or raters are not told apart (an averaged target).
+        As in `expected_calibration_error`, or for an averaged target, which has no raters.
 
     Examples
     --------
@@ -331,7 +325,6 @@ class MeanRaterECE(CalibrationError):
     """
 
     function_name = "mean_rater_ece"
-
     target: Target = "per-rater"
 
 
@@ -343,9 +336,7 @@ class MaximumCalibrationError(CalibrationError):
 
     Parameters
     ----------
-    probs, raters, roi, sample_weight, rater_axis, average
-        As in `Metric`.
-    n_bins, strategy, target, kind, norm, weighting, edges
+    probs, raters, n_bins, strategy, target, kind, norm, weighting, edges, roi, sample_weight, rater_axis, average
         As in `expected_calibration_error`; the norm is "maximum".
 
     Returns
@@ -365,7 +356,6 @@ class MaximumCalibrationError(CalibrationError):
     """
 
     function_name = "maximum_calibration_error"
-
     norm: Norm = "maximum"
 
 
@@ -378,9 +368,7 @@ class AverageCalibrationError(CalibrationError):
 
     Parameters
     ----------
-    probs, raters, roi, sample_weight, rater_axis, average
-        As in `Metric`.
-    n_bins, strategy, target, kind, norm, weighting, edges
+    probs, raters, n_bins, strategy, target, kind, norm, weighting, edges, roi, sample_weight, rater_axis, average
         As in `expected_calibration_error`; the norm is "average".
 
     Returns
@@ -400,7 +388,6 @@ class AverageCalibrationError(CalibrationError):
     """
 
     function_name = "average_calibration_error"
-
     norm: Norm = "average"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mrcalib.inputs import check_choice
 from mrcalib.metrics.base import FloatArray, Metric, ratio, rows_by_case
-from mrcalib.metrics.bins import Weighting, concatenated
+from mrcalib.metrics.bins import Weighting, concatenated, weight_and_votes
 from mrcalib.metrics.catalogue import register_metric
-from mrcalib.responses import AnswerSums, Responses
+from mrcalib.responses import Responses
 
 __all__ = ["EPS", "CorpDecomposition", "brier_score", "check_eps", "corp_decomposition", "log_loss"]
 
@@ -23,11 +23,6 @@ def check_eps(eps: float) -> None:
     if not 0 < eps < 0.5:
         msg = f"eps must lie between 0 and 1/2; got {eps}."
         raise ValueError(msg)
-
-
-def _weight_and_votes(answers: AnswerSums, weighting: Weighting) -> tuple[FloatArray, FloatArray]:
-    """Weight and weighted responses at each distinct probability."""
-    return (answers.pairs, answers.votes) if weighting == "pairs" else (answers.count, answers.responses)
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ class BrierScore(Metric):
 
     def sums(self, responses: Responses) -> FloatArray:
         p, answers = responses.distinct()
-        weight, votes = _weight_and_votes(answers, self.weighting)
+        weight, votes = weight_and_votes(answers, self.weighting)
         return np.array([weight.sum(), (votes * (1 - p) ** 2 + (weight - votes) * p**2).sum()])
 
     def value(self, sums: FloatArray) -> FloatArray:
@@ -140,7 +135,7 @@ class LogLoss(Metric):
     def sums(self, responses: Responses) -> FloatArray:
         prob, answers = responses.distinct()
         p = np.clip(prob, self.eps, 1 - self.eps)
-        weight, votes = _weight_and_votes(answers, self.weighting)
+        weight, votes = weight_and_votes(answers, self.weighting)
         return np.array([weight.sum(), -(votes * np.log(p) + (weight - votes) * np.log1p(-p)).sum()])
 
     def value(self, sums: FloatArray) -> FloatArray:

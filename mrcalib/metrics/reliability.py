@@ -1,4 +1,4 @@
-"""The reliability curve: mean response against mean probability, bin by bin."""
+"""The reliability curve: mean response against mean probability, bin by bin; and vote counts as answers that it can show."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from mrcalib.inputs import check_choice, check_n_bins
 from mrcalib.metrics.base import FloatArray, ratio, rows_by_case
 from mrcalib.metrics.bins import Weighting, bin_edges, bin_sums, concatenated, equal_mass_edges, top_label
+from mrcalib.metrics.counts import predicted_counts
 from mrcalib.responses import Responses
 
-__all__ = ["ReliabilityCurve", "reliability_curve"]
+__all__ = ["ReliabilityCurve", "count_level_responses", "reliability_curve"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,3 +127,54 @@ def reliability_curve(
     else:
         edges = bin_edges(n_bins, strategy)
     return ReliabilityCurve.from_responses(*cases, edges=edges, kind=kind, weighting=weighting)
+
+
+def count_level_responses(responses: Responses, votes: int, *, n_raters: int | None = None) -> Responses:
+    """Whether at least so many raters mark a voxel, as the answer of one rater at the predicted probability of it.
+
+    With these rows every binary metric and diagram shows one level of the counts, such as ``multirater_ece`` or
+    ``mrcalib.plots.ReliabilityDisplay``. Voxels at which not all raters answered do not tell, and are left out.
+
+    Parameters
+    ----------
+    responses : Responses
+        Of `count_responses`, or of a count calibrator (``OrdinalCalibrator.count_responses``); others are taken as
+        binomial.
+    votes : int
+        From 1 to the number of raters.
+    n_raters : int, optional
+        Number of raters who must have answered; by default K of ``count_probs``, else the raters of the study.
+
+    Returns
+    -------
+    Responses
+        Of one rater; without rows where no voxel is complete.
+
+    Raises
+    ------
+    ValueError
+        If ``votes`` does not lie between 1 and the number of raters.
+
+    Examples
+    --------
+    >>> from mrcalib.metrics import count_responses
+    >>> rows = count_responses([[0.5, 0.25, 0.25]] * 2, [[1, 1], [0, 1]])
+    >>> level = count_level_responses(rows, 2)
+    >>> level.prob.tolist(), level.votes.tolist()
+    ([0.25, 0.25], [0.0, 1.0])
+    """
+    known = responses.n_raters if responses.count_probs is None else responses.count_probs.shape[1] - 1
+    n = known if n_raters is None else n_raters
+    if not 1 <= votes <= n:
+        msg = f"votes must lie between 1 and {n}, the number of raters; got {votes}."
+        raise ValueError(msg)
+    for dist, count, marked in predicted_counts(responses):
+        if dist.shape[1] == n + 1:
+            prob = np.clip(dist[:, votes:].sum(axis=1), 0.0, 1.0)
+            reached = marked >= votes
+            ones = np.ones(prob.size, dtype=np.int64)
+            return Responses(
+                prob, count, np.ones(prob.size), reached.astype(np.float64), 1, ones, reached.astype(np.int64)
+            )
+    none, bits = np.empty(0), np.empty(0, np.int64)
+    return Responses(none, none, none, none, 1, bits, bits)

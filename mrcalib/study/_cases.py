@@ -7,16 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from mrcalib.cohort import Cohort
-from mrcalib.inputs import InputCase, case_items, check_groups, split_cases
+from mrcalib.inputs import InputCase, as_array, case_items, check_groups, split_cases, split_missing
 from mrcalib.io import Case
+from mrcalib.tallies import tally
 
-__all__ = ["are_raters", "cases_of"]
+__all__ = ["are_raters", "cases_in_order", "cases_of", "check_apart"]
 
 
 def cases_of(
     source: Any, raters: Any = None, *, roi: Any = None, groups: Any = None, rater_axis: int | None = None
 ) -> Cohort | list[Case]:
     """A cohort as it is, and everything else as cases that can be read again.
+
+    A Case holds whole masks, as files do. Images with voxels that a rater did not answer are therefore tallied here.
 
     Parameters
     ----------
@@ -50,7 +53,9 @@ def cases_of(
             return whole if groups is None else _regrouped(whole, list(groups))
     several = split_cases(items, raters, roi=roi, groups=groups, rater_axis=rater_axis)
     assert several is not None
-    return [_case(one) for one in several]
+    if any(_has_holes(mask) for one in several for mask in _masks(one)):
+        return _tallied(several)
+    return [Case(one.id, one.probs, _named(one), group=one.group, roi=one.roi) for one in several]
 
 
 def are_raters(methods: Any) -> bool:
@@ -68,6 +73,44 @@ def _regrouped(cases: Sequence[Case], groups: Sequence[Any]) -> list[Case]:
     return [replace(case, group=str(group)) for case, group in zip(cases, groups, strict=True)]
 
 
-def _case(one: InputCase) -> Case:
-    masks = one.raters if isinstance(one.raters, list) else [one.raters]
-    return Case(one.id, one.probs, dict(zip(one.rater_names, masks, strict=True)), group=one.group, roi=one.roi)
+def _masks(one: InputCase) -> list[Any]:
+    return one.raters if isinstance(one.raters, list) else [one.raters]
+
+
+def _named(one: InputCase) -> dict[str, Any]:
+    return dict(zip(one.rater_names, _masks(one), strict=True))
+
+
+def _has_holes(mask: Any) -> bool:
+    return mask is not None and split_missing(as_array(mask))[1] is not None
+
+
+def _tallied(cases: Sequence[InputCase]) -> Cohort:
+    tallies = [tally(one.probs, _named(one), roi=one.roi, case=one.id) for one in cases]
+    return Cohort(tallies, [one.id for one in cases], [one.group for one in cases])
+
+
+def check_apart(cohort: Cohort, test: Cohort) -> None:
+    """Raise ValueError if two cohorts share a group."""
+    shared = [group for group in dict.fromkeys(test.groups) if group in set(cohort.groups)]
+    if shared:
+        msg = (
+            f"test_cases and the cases that maps are fitted to share {len(shared)} groups, such as {shared[0]!r}: scores "
+            "would not be those of new patients. Take them out of one side, or give different patients different groups."
+        )
+        raise ValueError(msg)
+
+
+def cases_in_order(cohort: Cohort, known: Sequence[Case] | None) -> list[Case]:
+    """The cases of a cohort, in its order."""
+    if known is None:
+        msg = "A protocol scores voxels, which a Cohort does not hold: give the cases it was tallied from as cases=."
+        raise ValueError(msg)
+    by_id = {case.id: case for case in known}
+    missing = [name for name in cohort.ids if name not in by_id]
+    if missing:
+        msg = (
+            f"cases must hold every case of the cohort to be scored; {missing[0]!r} is missing ({len(missing)} in all)."
+        )
+        raise ValueError(msg)
+    return [by_id[name] for name in cohort.ids]

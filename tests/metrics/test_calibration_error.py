@@ -20,6 +20,7 @@ from mrcalib.metrics import (
 )
 from mrcalib.metrics.bins import equal_mass_edges
 from mrcalib.responses import Responses
+from mrcalib.tallies import tally
 
 
 def gaps(p, y, edges, weight=None):
@@ -246,3 +247,16 @@ def test_the_value_of_no_voxels_is_nan():
     nothing = voxel_responses(np.empty(0), np.empty((3, 0)), rater_axis=0)
     for options in ({}, {"norm": "average"}, {"norm": "maximum"}, {"target": "per-rater"}, {"target": 2}):
         assert np.isnan(expected_calibration_error.with_options(**options)(nothing))
+
+
+@pytest.mark.parametrize("target", ["mhr", "per-rater", 2])
+def test_where_raters_are_missing_a_tally_is_off_by_no_more_than_the_docstring_says(target):
+    """A rater who answers the upper ends of the grid's bins only has other mean probabilities than all voxels of a bin."""
+    upper = np.arange(3000) % 2 == 1
+    start = np.float32(0.25).view(np.int32) + (np.arange(3000) // 2 % 40 << 16)  # the grid keeps 7 bits of the mantissa
+    probs = (start + np.where(upper, 0xFFFF, 0)).astype(np.int32).view(np.float32)
+    answers = (np.random.default_rng(0).random((3, probs.size)) < probs).astype(float)
+    answers[:2, upper], answers[2, ~upper] = np.nan, np.nan
+    exact = expected_calibration_error(probs, answers, target=target)
+    off = abs(expected_calibration_error(tally(probs, answers), target=target) - exact)
+    assert 1e-6 < off <= 0.008 * np.minimum(probs, 1 - probs).astype(float).mean() * 1.01

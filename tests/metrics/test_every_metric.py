@@ -11,12 +11,17 @@ import pytest
 
 import mrcalib
 from mrcalib import Case, Cohort, compare, tally
-from mrcalib.cli._options import metric_name
+from mrcalib.cli._options import known_name
 from mrcalib.metrics import METRICS, Metric, get_metric, multirater_ece, threshold_dice
 from mrcalib.metrics.count_scores import CountMetric
 
 EVERY = pytest.mark.parametrize("metric", [m for _, m in METRICS.items()], ids=METRICS.names())
 K = 3
+
+
+def metric_name(text):
+    """The name that the command line makes of what a user writes."""
+    return known_name("metric", text)
 
 
 def image(seed, shape, *, levels=16):

@@ -55,6 +55,17 @@ def test_regions_leave_voxels_out():
     assert study.table().equals(compare(inside, METHODS, **FAST).table())
 
 
+def test_voxels_that_a_rater_did_not_answer_are_missing():
+    holes = [
+        {**masks, "cy": np.where(probs > 0.6, np.nan, masks["bo"])} for probs, masks in zip(PROBS, MASKS, strict=True)
+    ]
+    cohort = Cohort([tally(probs, masks) for probs, masks in zip(PROBS, holes, strict=True)])
+    hidden = [{**masks, "cy": np.ma.masked_invalid(masks["cy"])} for masks in holes]
+    expected = compare(cohort, METHODS, **FAST).table()
+    assert compare(PROBS, METHODS, raters=holes, **FAST).table().equals(expected)
+    assert compare(PROBS, METHODS, raters=hidden, **FAST).table().equals(expected)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
