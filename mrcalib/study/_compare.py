@@ -209,9 +209,11 @@ def compare(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
-    description = f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
-    n_groups = len(set(test.groups))
-    counted = f"{len(test)} cases in {n_groups} groups, {len(test.raters)} raters"
+    description = (
+        f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
+        f"{_coarse_bins(chosen, second)}"
+    )
+    counted = f"{len(test)} cases in {len(set(test.groups))} groups, {len(test.raters)} raters"
     study = Study(
         methods=tuple(chosen),
         metrics=scored,
@@ -349,6 +351,16 @@ def _voxels_for_second_pass(
         )
         raise ValueError(msg)
     return None
+
+
+def _coarse_bins(methods: Mapping[str, Calibrator], voxels: KeptVoxels | None) -> str:
+    """Which methods could not make the second pass that they would make in ``fit``."""
+    coarse = [name for name, method in methods.items() if method.needs.second_pass]
+    if not coarse or voxels is not None:
+        return ""
+    return (
+        f"; bins of {', '.join(coarse)} start where those of the tallies do, since there were no voxels to read again"
+    )
 
 
 def _how_fitted(cohort: Cohort, test: Cohort, cv: Any, n_folds: int) -> str:
