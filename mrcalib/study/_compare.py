@@ -209,7 +209,7 @@ def compare(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
-    description = f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
+    how = (_how_fitted(cohort, test, cv, len(folds)), _resampling(n_resamples, level, interval), *_tallied_bins(fitted))
     n_groups = len(set(test.groups))
     counted = f"{len(test)} cases in {n_groups} groups, {len(test.raters)} raters"
     study = Study(
@@ -219,7 +219,7 @@ def compare(
         groups=tuple(test.groups),
         calibrators=fitted,
         statistics=statistics,
-        description=f"{counted}, {test.n_voxels.sum():,} voxels; {description}",
+        description=f"{counted}, {test.n_voxels.sum():,} voxels; {'; '.join(how)}",
         volume_unit="voxels" if all(volume == 1.0 for volume in test.voxel_volume) else "mL",
         curve=curve,
         n_resamples=n_resamples,
@@ -374,6 +374,13 @@ def _voxels_for_second_pass(
         )
         raise ValueError(msg)
     return None
+
+
+def _tallied_bins(fitted: Mapping[str, Calibrator]) -> list[str]:
+    """What a study says of maps whose bins of equal mass or votes come from tallies alone; nothing where there is none."""
+    errors = {name: one.provenance_.get("max_error", 0.0) for name, one in fitted.items()}
+    parts = [f"{name} by at most {error:.2g}" for name, error in errors.items() if error > 0]
+    return [f"without voxels off from their fit: {', '.join(parts)}"] if parts else []
 
 
 def _how_fitted(cohort: Cohort, test: Cohort, cv: Any, n_folds: int) -> str:
