@@ -263,16 +263,16 @@ def times(names):
 
 
 @pytest.mark.filterwarnings("ignore::mrcalib.SaturationWarning")
-def test_comparing_reads_each_file_once_whatever_is_compared(opened, cases_on_disk):
+def test_comparing_reads_each_file_once_and_a_second_time_for_bins_of_equal_mass(opened, cases_on_disk):
     folder, cases = cases_on_disk
     seen = []
-    for methods, n_resamples in ((["none"], 10), (None, 500)):
+    on_tallies = ["none", "MHR", "MHR-equal", "case-adaptive", "temperature", "histogram"]
+    for methods, n_resamples in ((["none"], 10), (on_tallies, 500), (None, 500), (["TwinTrack", "hard-label-250"], 10)):
         with opened.watch(folder) as names:
             mrcalib.compare(cases, methods, n_resamples=n_resamples).intervals()
         seen.append(times(names))
     assert len(seen[0]) == 6 * len(cases)
-    assert set(seen[0].values()) == {1}
-    assert seen[1] == seen[0]
+    assert [set(each.values()) for each in seen] == [{1}, {1}, {2}, {2}]
 
 
 def test_tallies_on_disk_spare_reading_again(opened, cases_on_disk, tmp_path):

@@ -19,9 +19,9 @@ SURFACE = {
         register_calibrator register_format register_metric roi simulate tally tally_cases""",
     "mrcalib.calibrators": """
         BetaBinomialCalibrator BetaCalibrator CALIBRATORS CalibrationData Calibrator CaseAdaptiveCalibrator CaseSums
-        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator Method Needs
-        OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator TemperatureScalingCalibrator
-        data_of_cohort get_method register_calibrator""",
+        CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator
+        Method Needs OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator
+        TemperatureScalingCalibrator data_of_cohort get_method register_calibrator""",
     "mrcalib.metrics": """
         CorpDecomposition DetectionScore METRICS Metric PlaneContact RaterAgreement ReliabilityCurve
         VascularInvasion VoteCoverage auc average_calibration_error average_precision average_recall
@@ -66,7 +66,7 @@ ALIASES = {
     "PROTOCOLS",
     "Progress",
     "Source",
-}  # tables, types
+}
 REFERS = re.compile(r"(those of|as in|as for)\s+`|[Pp]arameters are\s+those\s+of|are\s+those\s+of\s+``")
 HEAVY = ("numba", "scipy", "sklearn", "pandas", "matplotlib", "nibabel", "SimpleITK")
 

@@ -94,9 +94,8 @@ def in_options(error: BaseException | str, actions: Iterable[argparse.Action] = 
             return flag
         return f"{flag} {shlex.quote(value.strip('(,)').replace(', ', ','))}"
 
-    text = re.sub(rf"\b(?:LoadOptions|Case)\(((?:\w+=(?:{_VALUE})(?:, )?)+)\)", r"\1", text).replace(
-        " (LoadOptions)", ""
-    )
+    text = re.sub(rf"\b(?:LoadOptions|Case)\(((?:\w+=(?:{_VALUE})(?:, )?)+)\)", r"\1", text)
+    text = re.sub(r" \(LoadOptions(?:; [^()]*)?\)", "", text)  # where the argument is found in Python
     text = argument.sub(flag_of, text).replace("with no --", "without --")
     # A message may say both: "pass expit(logits) (of files: --logits)". Here everything is read of files.
     return re.sub(r"\bpass \S+ \(of files: ([^()]*)\)", r"give \1", text)

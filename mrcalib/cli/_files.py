@@ -27,16 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOW_TO_GET_THEM",
-    "SUFFIXES",
     "Product",
     "check_products",
     "file_name",
     "files_of",
     "finished",
-    "has_no_header",
     "have_matplotlib",
     "require_matplotlib",
-    "stem_of",
     "to_json",
     "write_command",
     "write_csv",
@@ -44,7 +41,6 @@ __all__ = [
     "write_text",
 ]
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd", ".npy", ".npz")
 """Of images that commands write."""
 HOW_TO_GET_THEM = "pictures need matplotlib: pip install 'mrcalib[plots]'"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "numba", "nibabel", "pandas")
@@ -140,27 +136,13 @@ class Product:
     sidecar: Path
 
 
-def stem_of(path: Path, suffixes: Iterable[str] = (*SUFFIXES, ".mhd")) -> str:
-    """Return the file's name without the suffix of its format."""
-    suffix = next((known for known in suffixes if path.name.lower().endswith(known)), path.suffix)
-    return path.name[: len(path.name) - len(suffix)] or path.name
-
-
 def files_of(case: Case | Annotations) -> list[Path]:
     """Return what a case is read from."""
     from mrcalib.io.formats import companions
 
     sources = (*case.members, case.roi, case.coarse) if hasattr(case, "probs") else case.masks.values()
-    named = [Path(source) for source in sources if source is not None]  # type: ignore[arg-type]
+    named = [Path(source) for source in sources if source is not None]
     return named + [other for path in named if path.is_file() for other in companions(path)]
-
-
-def has_no_header(path: Path) -> bool:
-    """Return whether a file holds voxels only, and does not say where they lie."""
-    from mrcalib.io.formats import companions
-
-    suffix = path.suffix.lower()
-    return suffix in (".npy", ".png") or (suffix == ".npz" and path.is_file() and not companions(path))
 
 
 def check_products(products: Sequence[Product], other_inputs: Iterable[Path], other_files: Iterable[Path] = ()) -> None:

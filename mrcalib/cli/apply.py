@@ -20,10 +20,8 @@ from mrcalib.cli._files import (
     file_name,
     files_of,
     finished,
-    has_no_header,
     images_in,
     read_sidecar,
-    stem_of,
     to_json,
     write_json,
 )
@@ -67,7 +65,6 @@ _EXAMPLES = """\
   # several organs: a map for each class, and a label map
   mrcalib apply organs.json new/*.npz -o calibrated --argmax
 """
-_WITH_HEADER = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -149,15 +146,17 @@ def run(args: argparse.Namespace) -> int:
     console: Console = args.console
     calibrator = load(args.calibrator)
     cases = _cases(args)
-    made_by = {"calibrator_sha256": hashlib.sha256(args.calibrator.read_bytes()).hexdigest()}
+    made_by: dict[str, Any] = {"calibrator_sha256": hashlib.sha256(args.calibrator.read_bytes()).hexdigest()}
     make: Callable[[Product], None]
+    about: dict[str, Any] = {}
     if isinstance(calibrator, OneVsRestCalibrator):
         refuse_with_classes(args)
         classes = _classes_of(args, calibrator)
         products = _products_of_classes(args, cases, [one.name for one in classes])
         made_by["channels"] = {one.name: one.position for one in classes}
         make = partial(_make_classes, args, calibrator, classes)
-        method, about = next(iter(calibrator.calibrators_.values())), {"classes": calibrator.classes_}
+        method = next(iter(calibrator.calibrators_.values()))
+        about = {"classes": calibrator.classes_}
     else:
         given = [f"--{name}" for name in ("classes", "normalize", "argmax") if getattr(args, name)]
         if given:
@@ -167,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(msg)
         products = _products(args, cases)
         make = partial(_make, args, calibrator)
-        method, about = calibrator, {}
+        method = calibrator
     check_products(products, [args.calibrator])
     warn_of_differences(calibrator.provenance_, cases, args, console)
     about = about | {
@@ -223,6 +222,7 @@ def _input_files(args: argparse.Namespace) -> list[Case]:
         msg = f"INPUT files and {', '.join(others)} exclude each other."
         raise UsageError(msg)
     from mrcalib.io import Case
+    from mrcalib.io.formats import stem_of
 
     def case(path: Path) -> Case:
         name = stem_of(path)
@@ -239,18 +239,20 @@ def _is_file(args: argparse.Namespace, suffixes: tuple[str, ...]) -> bool:
     return bool(args.out.name.lower().endswith(suffixes)) and not args.out.is_dir()
 
 
+def _suffix_like(case: Case) -> str:
+    """NIfTI, unless the input has no geometry to write."""
+    from mrcalib.io.formats import has_header, suffix_of
+
+    first = Path(case.members[0])
+    return ".nii.gz" if has_header(first) else suffix_of(first)
+
+
 def _products(args: argparse.Namespace, cases: Sequence[Case]) -> list[Product]:
     """A map of each case."""
-
-    def suffix_like(case: Case) -> str:
-        """NIfTI, unless the input has no geometry to write."""
-        first = Path(case.members[0])  # type: ignore[arg-type]
-        return first.suffix.lower() if has_no_header(first) else ".nii.gz"
-
-    from mrcalib.io.formats import writable
+    from mrcalib.io.formats import stem_of, writable
 
     if not _is_file(args, writable()):
-        paths = [args.out / f"{file_name(case.id)}{args.suffix or suffix_like(case)}" for case in cases]
+        paths = [args.out / f"{file_name(case.id)}{args.suffix or _suffix_like(case)}" for case in cases]
     elif len(cases) == 1:
         paths = [args.out]
     else:
@@ -264,16 +266,14 @@ def _products(args: argparse.Namespace, cases: Sequence[Case]) -> list[Product]:
 
 def _products_of_classes(args: argparse.Namespace, cases: Sequence[Case], names: Sequence[str]) -> list[Product]:
     """A map of each case and class, and what else is asked for."""
-    suffix = args.suffix or ".nii.gz"
-    if suffix not in _WITH_HEADER:
-        msg = f"--suffix {suffix} does not go with several classes; expected one of {', '.join(_WITH_HEADER)}."
-        raise UsageError(msg)
-    if _is_file(args, _WITH_HEADER):
+    from mrcalib.io.formats import writable
+
+    if _is_file(args, writable()):
         msg = f"-o {args.out} is one file, but {args.calibrator} makes one for each of its classes; give a folder."
         raise UsageError(msg)
     products = []
     for case in cases:
-        stem = args.out / file_name(case.id)
+        stem, suffix = args.out / file_name(case.id), args.suffix or _suffix_like(case)
         images = {name: stem.with_name(f"{stem.name}_{name}{suffix}") for name in names}
         if args.normalize:
             images |= {f"{name} normalized": stem.with_name(f"{stem.name}_{name}_normalized{suffix}") for name in names}
@@ -368,6 +368,6 @@ def _make_classes(
     packing = {"compression": args.compression, "n_jobs": threads_for(args.jobs)}
     for name, values in maps.items():
         write_probability(product.images[name], values, loaded.geometry, **packing)
-    if args.argmax and loaded.geometry is not None:
+    if args.argmax:
         labels = calibrator.labels_of(foreground)
         write_labels(product.images["labels of the classes"], labels, loaded.geometry, **packing)

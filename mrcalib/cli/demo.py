@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mrcalib.cli import compare
 from mrcalib.cli._console import OK, Console, UsageError
 from mrcalib.cli._options import Parser, add_common, command, count
+from mrcalib.cli._results import draw, report
 
 if TYPE_CHECKING:
     from mrcalib.cli._options import Subparsers
@@ -77,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     arguments = parser.parse_args([*words, *(["--no-figures"] if args.no_figures else [])])
     arguments.console, arguments.words, arguments.workers = console, words, "threads"
     done = compare.compare_cases(arguments)[""]
-    compare.report(done, console)
-    for figure in compare.draw(done, arguments):
+    report(done, console)
+    for figure in draw(done, arguments):
         console.show(f"  {figure.relative_to(results)}")
     console.show(f"\n{_reading(done.study)}")
     console.show(

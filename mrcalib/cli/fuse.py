@@ -18,8 +18,6 @@ from mrcalib.cli._files import (
     check_products,
     file_name,
     finished,
-    has_no_header,
-    stem_of,
     to_json,
     write_csv,
     write_json,
@@ -29,6 +27,7 @@ from mrcalib.cli._options import (
     add_common,
     add_compression,
     add_jobs,
+    add_named,
     add_overwrite,
     command,
     count,
@@ -61,7 +60,6 @@ _METHODS: dict[str, tuple[str, ...]] = {
 """The methods, and the options that each of them has."""
 _OPTIONS = tuple(dict.fromkeys(option for options in _METHODS.values() for option in options))
 _TABLED = ("staple", "simple")
-_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd", ".npy")
 _TABLE = "raters.csv"
 
 _DESCRIPTION = """\
@@ -121,10 +119,12 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="OUT",
         help=f"folder of {{case}}SUFFIX; of staple and simple also {_TABLE}, a row a case and rater",
     )
-    output.add_argument(
+    add_named(
+        output,
         "--suffix",
-        choices=_SUFFIXES,
-        help="of the files (default: .nii.gz, or .npy where masks have no geometry)",
+        "file format",
+        "of the files: %(names)s (default: .nii.gz, or .npy where masks have no geometry)",
+        metavar="SUFFIX",
     )
     add_compression(output)
     add_overwrite(output)
@@ -286,10 +286,12 @@ def _products(args: argparse.Namespace) -> list[Product]:
     if args.out.is_file():
         msg = f"-o {args.out} is a file; name a folder."
         raise UsageError(msg)
+    from mrcalib.io.formats import has_header, stem_of
+
     products = []
     for case in _cases(args):
-        masks = [Path(source) for source in case.masks.values() if source is not None]  # type: ignore[arg-type]
-        suffix = args.suffix or (".npy" if all(map(has_no_header, masks)) else ".nii.gz")
+        masks = [Path(source) for source in case.masks.values() if source is not None]
+        suffix = args.suffix or (".nii.gz" if any(map(has_header, masks)) else ".npy")
         path = args.out / f"{file_name(case.id)}{suffix}"
         products.append(Product(case, {"": path}, path.with_name(stem_of(path) + ".json")))
     _check_table(args)
@@ -398,21 +400,13 @@ def _write(path: Path, fused: NDArray[Any], geometry: Geometry | None, args: arg
     """Write a mask as uint8, and a map as float32."""
     import numpy as np
 
-    from mrcalib.io import atomic_write, write_labels, write_probability
+    from mrcalib.io import write_labels, write_probability
 
     compression, n_jobs = args.compression, threads_for(args.jobs)
     if fused.dtype.kind == "f":
         write_probability(path, fused, geometry, compression=compression, n_jobs=n_jobs)
         return
-    mask = fused.astype(np.uint8)
-    if path.suffix == ".npy":
-        with atomic_write(path) as temporary:
-            np.save(temporary, mask)
-    elif geometry is None:
-        msg = f"{path}: the masks have no header that says where their voxels lie; give --suffix .npy."
-        raise ValueError(msg)
-    else:
-        write_labels(path, mask, geometry, compression=compression, n_jobs=n_jobs)
+    write_labels(path, fused.astype(np.uint8), geometry, compression=compression, n_jobs=n_jobs)
 
 
 def _rater_rows(case: str, content: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -125,20 +125,14 @@ def write_slabs(
     if order not in ("F", "C"):
         msg = f"order must be 'F' or 'C'; got {order!r}."
         raise ValueError(msg)
-    if geometry is not None and shape != geometry.shape:
-        msg = f"{path}: the probabilities have shape {shape}, the geometry {geometry.shape}; they must be equal."
-        raise ValueError(msg)
-    kind = _format_to_write(path)
-    if geometry is None and getattr(kind, "has_header", False):
-        msg = f"{path}: its format states where the voxels lie, but the geometry is not known; write .npy or .npz instead."
-        raise ValueError(msg)
+    _check_geometry(path, shape, geometry, "probabilities")
     _write(path, slabs, shape, geometry, np.float32, order=order, compression=compression, n_jobs=n_jobs)
 
 
 def write_labels(
     path: str | Path,
     data: npt.ArrayLike,
-    geometry: Geometry,
+    geometry: Geometry | None,
     *,
     compression: int = FASTEST,
     n_jobs: int | None = None,
@@ -148,18 +142,18 @@ def write_labels(
     Parameters
     ----------
     path : str or Path
-        Ends in ``.nii.gz``, ``.nii``, ``.mha`` or ``.nrrd``.
+        As for `write_probability`.
     data : array-like of shape S, int
         Labels from 0 on.
-    geometry : Geometry
-        Where the voxels lie.
+    geometry : Geometry or None
+        As for `write_probability`.
     compression, n_jobs
         As for `write_probability`.
 
     Raises
     ------
     ValueError
-        If the suffix is not one of these, the shape is not the geometry's, or ``data`` are not whole numbers from 0 on.
+        As `write_probability`, or if ``data`` are not whole numbers from 0 on.
     ImportError
         If the suffix needs SimpleITK and it is not installed.
 
@@ -174,19 +168,15 @@ def write_labels(
     """
     path = Path(path)
     labels = np.asarray(data)
-    if not getattr(_format_to_write(path), "has_header", False):
-        msg = f"{path}: label maps are written as {', '.join(writable(labels=True))}."
-        raise ValueError(msg)
-    if labels.shape != geometry.shape:
-        msg = f"{path}: the labels have shape {labels.shape}, the geometry {geometry.shape}; they must be equal."
-        raise ValueError(msg)
+    _check_geometry(path, labels.shape, geometry, "labels")
     if labels.dtype.kind not in "biu" or labels.min(initial=0) < 0:
         msg = f"{path}: labels must be whole numbers from 0 on; got {labels.dtype} values from {labels.min(initial=0)}."
         raise ValueError(msg)
     highest = int(labels.max(initial=0))
     dtype = next(kind for kind in (np.uint8, np.int16, np.int32) if highest <= np.iinfo(kind).max)
-    slabs = _cut(labels, "F")
-    _write(path, slabs, labels.shape, geometry, dtype, order="F", compression=compression, n_jobs=n_jobs)
+    order: Order = getattr(format_of(path), "order", None) or order_of(labels)
+    slabs = _cut(labels, order)
+    _write(path, slabs, labels.shape, geometry, dtype, order=order, compression=compression, n_jobs=n_jobs)
 
 
 def _write(
@@ -221,6 +211,16 @@ def _write(
         sink.write(memoryview(header))
         for part in parts:
             sink.write(_bytes_of(part, order))
+
+
+def _check_geometry(path: Path, shape: tuple[int, ...], geometry: Geometry | None, what: str) -> None:
+    """Refuse a geometry of another shape, and none where the format needs one."""
+    if geometry is not None and shape != geometry.shape:
+        msg = f"{path}: the {what} have shape {shape}, the geometry {geometry.shape}; they must be equal."
+        raise ValueError(msg)
+    if geometry is None and getattr(_format_to_write(path), "has_header", False):
+        msg = f"{path}: its format states where the voxels lie, but the geometry is not known; write .npy or .npz instead."
+        raise ValueError(msg)
 
 
 def _format_to_write(path: Path) -> Any:

@@ -11,7 +11,7 @@ from mrcalib.inputs import InputCase, as_array, case_items, check_groups, split_
 from mrcalib.io import Case
 from mrcalib.tallies import tally
 
-__all__ = ["are_raters", "cases_of"]
+__all__ = ["are_raters", "cases_in_order", "cases_of", "check_apart"]
 
 
 def cases_of(
@@ -88,3 +88,29 @@ def _has_holes(mask: Any) -> bool:
 def _tallied(cases: Sequence[InputCase]) -> Cohort:
     tallies = [tally(one.probs, _named(one), roi=one.roi, case=one.id) for one in cases]
     return Cohort(tallies, [one.id for one in cases], [one.group for one in cases])
+
+
+def check_apart(cohort: Cohort, test: Cohort) -> None:
+    """Raise ValueError if two cohorts share a group."""
+    shared = [group for group in dict.fromkeys(test.groups) if group in set(cohort.groups)]
+    if shared:
+        msg = (
+            f"test_cases and the cases that maps are fitted to share {len(shared)} groups, such as {shared[0]!r}: scores "
+            "would not be those of new patients. Take them out of one side, or give different patients different groups."
+        )
+        raise ValueError(msg)
+
+
+def cases_in_order(cohort: Cohort, known: Sequence[Case] | None) -> list[Case]:
+    """The cases of a cohort, in its order."""
+    if known is None:
+        msg = "A protocol scores voxels, which a Cohort does not hold: give the cases it was tallied from as cases=."
+        raise ValueError(msg)
+    by_id = {case.id: case for case in known}
+    missing = [name for name in cohort.ids if name not in by_id]
+    if missing:
+        msg = (
+            f"cases must hold every case of the cohort to be scored; {missing[0]!r} is missing ({len(missing)} in all)."
+        )
+        raise ValueError(msg)
+    return [by_id[name] for name in cohort.ids]

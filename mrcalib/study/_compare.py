@@ -19,7 +19,7 @@ from mrcalib.metrics import Metric, default_metrics, get_metric, mean_rater_ece
 from mrcalib.resampling import splits
 from mrcalib.responses import Responses
 from mrcalib.scale.cluster import Scheduler, workers
-from mrcalib.study._cases import are_raters, cases_of
+from mrcalib.study._cases import are_raters, cases_in_order, cases_of, check_apart
 from mrcalib.study._folds import fitted_by_fold, fitted_to_all, pass_on
 from mrcalib.study._kept_voxels import KeptVoxels
 from mrcalib.study._methods import chosen_methods
@@ -195,8 +195,8 @@ def compare(
         test = cohort
         if test_cases is not None:
             test, known = tallied(test_cases, "test-tallies")
-            _check_apart(cohort, test)
-    to_score = [] if rules is None else _cases_of(test, known)
+            check_apart(cohort, test)
+    to_score = [] if rules is None else cases_in_order(test, known)
     _check_vessels(rules, to_score, vessel_labels)
     folds = _folds(cohort, test, cv, random_state)
     with warnings.catch_warnings(record=True) as caught:
@@ -209,9 +209,8 @@ def compare(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
-    how = (_how_fitted(cohort, test, cv, len(folds)), _resampling(n_resamples, level, interval), *_tallied_bins(fitted))
-    n_groups = len(set(test.groups))
-    counted = f"{len(test)} cases in {n_groups} groups, {len(test.raters)} raters"
+    description = f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}{_coarse_bins(fitted)}"
+    counted = f"{len(test)} cases in {len(set(test.groups))} groups, {len(test.raters)} raters"
     study = Study(
         methods=tuple(chosen),
         metrics=scored,
@@ -219,7 +218,7 @@ def compare(
         groups=tuple(test.groups),
         calibrators=fitted,
         statistics=statistics,
-        description=f"{counted}, {test.n_voxels.sum():,} voxels; {'; '.join(how)}",
+        description=f"{counted}, {test.n_voxels.sum():,} voxels; {description}",
         volume_unit="voxels" if all(volume == 1.0 for volume in test.voxel_volume) else "mL",
         curve=curve,
         n_resamples=n_resamples,
@@ -322,31 +321,6 @@ def _check_vessels(rules: Protocol | None, cases: Sequence[Case], labels: Mappin
     raise ValueError(msg)
 
 
-def _check_apart(cohort: Cohort, test: Cohort) -> None:
-    shared = [group for group in dict.fromkeys(test.groups) if group in set(cohort.groups)]
-    if shared:
-        msg = (
-            f"test_cases and the cases that maps are fitted to share {len(shared)} groups, such as {shared[0]!r}: scores "
-            "would not be those of new patients. Take them out of one side, or give different patients different groups."
-        )
-        raise ValueError(msg)
-
-
-def _cases_of(cohort: Cohort, known: Sequence[Case] | None) -> list[Case]:
-    """The cases of a cohort, in its order."""
-    if known is None:
-        msg = "A protocol scores voxels, which a Cohort does not hold: give the cases it was tallied from as cases=."
-        raise ValueError(msg)
-    by_id = {case.id: case for case in known}
-    missing = [name for name in cohort.ids if name not in by_id]
-    if missing:
-        msg = (
-            f"cases must hold every case of the cohort to be scored; {missing[0]!r} is missing ({len(missing)} in all)."
-        )
-        raise ValueError(msg)
-    return [by_id[name] for name in cohort.ids]
-
-
 def _folds(cohort: Cohort, test: Cohort, cv: Any, random_state: int | None) -> list[NDArray[np.intp]]:
     if test is not cohort or cv is None:
         return [np.arange(len(test))]
@@ -376,11 +350,13 @@ def _voxels_for_second_pass(
     return None
 
 
-def _tallied_bins(fitted: Mapping[str, Calibrator]) -> list[str]:
-    """What a study says of maps whose bins of equal mass or votes come from tallies alone; nothing where there is none."""
-    errors = {name: one.provenance_.get("max_error", 0.0) for name, one in fitted.items()}
-    parts = [f"{name} by at most {error:.2g}" for name, error in errors.items() if error > 0]
-    return [f"without voxels off from their fit: {', '.join(parts)}"] if parts else []
+def _coarse_bins(fitted: Mapping[str, Calibrator]) -> str:
+    """Which methods could not make the second pass that they would make in ``fit``, and what that can change."""
+    errors = {name: one.provenance_["max_error"] for name, one in fitted.items() if "max_error" in one.provenance_}
+    if not errors:
+        return ""
+    listed = ", ".join(f"{name} (off by at most {error:.2g})" for name, error in errors.items())
+    return f"; bins of {listed} start where those of the tallies do, since there were no voxels to read again"
 
 
 def _how_fitted(cohort: Cohort, test: Cohort, cv: Any, n_folds: int) -> str:

@@ -81,4 +81,7 @@ def test_the_bound_is_saved_and_a_study_tells_it(tmp_path):
     fitted.save(tmp_path / "c.json")
     assert mrcalib.load(tmp_path / "c.json").max_error_ == fitted.max_error_ > 0
     study = compare(Cohort(cases), {"none": mrcalib.IdentityCalibrator(), "mass": fitted}, n_resamples=5)
-    assert f"without voxels off from their fit: mass by at most {fitted.max_error_:.2g}" in study.description
+    assert (
+        f"bins of mass (off by at most {fitted.max_error_:.2g}) start where those of the tallies do"
+        in study.description
+    )

@@ -221,7 +221,7 @@ def test_arrays_without_geometry_stay_arrays(run, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "s" / "P.npy"), expected.astype(np.float32))
     answer = run("fuse", "--method", "majority", "--raters", "m/{case}_{rater}.npy", "-o", "n", "--suffix", ".nii.gz")
     assert answer.code == 3
-    assert "give --suffix .npy" in answer.err
+    assert "the geometry is not known; write .npy or .npz instead" in answer.err
 
 
 def test_random_draws_by_case_and_seed(run, masks, tmp_path):

@@ -153,7 +153,6 @@ def test_apply_takes_other_channels_and_zero_outside(run, organs, tmp_path):
     ("words", "message"),
     [
         (("-o", "one.nii.gz"), "makes one for each of its classes; give a folder"),
-        (("-o", "out", "--suffix", ".npy"), "--suffix .npy does not go with several classes"),
         (("-o", "out", "--foreground", "1"), "--foreground does not go with several classes"),
     ],
 )
@@ -309,3 +308,22 @@ def test_each_file_is_read_once_for_all_classes_and_once_more_to_fit_or_score_vo
     assert run(words[0], *organs, *words[1:]).code == 0
     names = {path.name for folder in ("preds", "labels") for path in Path(folder).iterdir()}
     assert read == dict.fromkeys(names, n_readings)
+
+
+def test_classes_of_arrays_without_a_header_say_which_axis_counts_them(run, organs, tmp_path):
+    for path in sorted((tmp_path / "preds").iterdir()):
+        np.save(path.with_name(path.name.replace(".nii.gz", ".npy")), np.moveaxis(volume(path), -1, 0))
+    for path in sorted((tmp_path / "labels").iterdir()):
+        np.save(path.with_name(path.name.replace(".nii.gz", ".npy")), volume(path))
+    bare = ("--probs", "preds/{case}.npy", "--channel-axis", "0")
+    raters = ("--raters", "labels/{case}_{rater}.npy", "--classes", ORGANS, "--no-agreement-check")
+    assert run("fit", *organs, "-o", "header.json").code == 0
+    assert run("fit", *bare, *raters, "-o", "bare.json").code == 0
+    with_header, without = (mrcalib.load(tmp_path / name) for name in ("header.json", "bare.json"))
+    for name in LABELS:
+        assert with_header.calibrators_[name].map_ == without.calibrators_[name].map_
+    answer = run("apply", "bare.json", *bare, "-o", "out", "--argmax")
+    assert answer.code == 0, answer.err
+    probs = np.load(tmp_path / "preds/c1.npy")
+    assert np.array_equal(np.load(tmp_path / "out/c1_liver.npy"), without(probs)[2])
+    assert np.array_equal(np.load(tmp_path / "out/c1_labels.npy"), without.predict(probs))

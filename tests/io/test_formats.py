@@ -108,11 +108,9 @@ def test_its_companions_enter_the_fingerprint(tmp_path):
 
 @pytest.mark.usefixtures("toy")
 def test_messages_list_it():
-    assert {".toy", ".txt.toy2"} <= set(writable(labels=True))
+    assert {".toy", ".txt.toy2"} <= set(writable())
     with pytest.raises(ValueError, match=r"expected one of .*\.toy"):
         suffix_of("a.jpg")
-    with pytest.raises(ValueError, match=r"label maps are written as .*\.toy"):
-        write_labels("a.npy", np.zeros(SHAPE, int), Geometry(SHAPE, np.eye(4)))
 
 
 def test_a_suffix_begins_with_a_dot():

@@ -70,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(msg)
     if args.figure:
         require_matplotlib("--figure")
-    args.method = _method_named(args.method)
     console: Console = args.console
     inputs = read_raters(args)
     found = read_models(inputs, [args.detections], args)
@@ -87,17 +86,6 @@ def run(args: argparse.Namespace) -> int:
             _report(calibrator, results, args)
     console.failures(inputs.failures, len(inputs.raters.images), "images")
     return OK if images and not inputs.failures else BAD_DATA
-
-
-def _method_named(name: str) -> str:
-    """The canonical name of a method, of the package or of a plugin; UsageError if there is none."""
-    from mrcalib.calibrators import CALIBRATORS
-
-    try:
-        return CALIBRATORS.canonical(name)
-    except ValueError as error:
-        msg = f"--method: {error}"
-        raise UsageError(msg) from error
 
 
 def _fit(images: list[DetectionImage], args: argparse.Namespace) -> tuple[Calibrator, dict[str, Any]]:

@@ -15,10 +15,12 @@ __all__ = [
     "ImageFormat",
     "companions",
     "format_of",
+    "has_header",
     "open_image",
     "readable",
     "register_format",
     "require_file",
+    "stem_of",
     "suffix_of",
     "writable",
 ]
@@ -106,13 +108,9 @@ def readable() -> tuple[str, ...]:
     return FORMATS.names()
 
 
-def writable(*, labels: bool = False) -> tuple[str, ...]:
-    """The suffixes that can be written; with ``labels`` those of formats with a header, in which label maps are written."""
-    return tuple(
-        suffix
-        for suffix, one in FORMATS.items()
-        if (hasattr(one, "write") or hasattr(one, "header")) and (not labels or getattr(one, "has_header", False))
-    )
+def writable() -> tuple[str, ...]:
+    """All suffixes that can be written."""
+    return tuple(suffix for suffix, one in FORMATS.items() if hasattr(one, "write") or hasattr(one, "header"))
 
 
 def suffix_of(path: str | Path) -> str:
@@ -134,6 +132,20 @@ def suffix_of(path: str | Path) -> str:
 def format_of(path: str | Path) -> Any:
     """The format of a path, by its suffix; ValueError as ``suffix_of``."""
     return FORMATS.get(suffix_of(path))
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without the suffix of its format, or without its last suffix if that is of no format."""
+    suffix = next(
+        (known for known in sorted(FORMATS.names(), key=len, reverse=True) if path.name.lower().endswith(known)), ""
+    )
+    return path.name[: len(path.name) - len(suffix or path.suffix)] or path.name
+
+
+def has_header(path: Path) -> bool:
+    """Whether a file says where its voxels lie, by its format or its companion; assumed where the suffix is of no format."""
+    known = any(path.name.lower().endswith(suffix) for suffix in FORMATS.names())
+    return not known or getattr(format_of(path), "has_header", False) or (path.is_file() and bool(companions(path)))
 
 
 def companions(path: Path) -> list[Path]:

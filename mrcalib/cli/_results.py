@@ -1,34 +1,183 @@
-"""The tables and figures of a challenge paper: what ``mrcalib compare --protocol`` writes and prints besides the rest."""
+"""What a comparison found, as it is written, printed and drawn; with a protocol also the tables and figures of its papers."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from mrcalib.cli._console import UsageError
-from mrcalib.cli._files import write_csv, write_json, write_text
-from mrcalib.cli._inputs import load_options_of
+from mrcalib.cli._console import Console, UsageError
+from mrcalib.cli._files import (
+    HOW_TO_GET_THEM,
+    file_name,
+    have_matplotlib,
+    write_command,
+    write_csv,
+    write_json,
+    write_text,
+)
+from mrcalib.cli._inputs import classes_of, load_options_of
 
 if TYPE_CHECKING:
-    from mrcalib.cli._console import Console
     from mrcalib.cohort import Cohort
     from mrcalib.io import Case
     from mrcalib.study import Study
 
 __all__ = [
     "CASES_SHOWN",
+    "Comparison",
     "check_cases_shown",
-    "draw_paper_figures",
+    "draw",
     "note_protocol",
-    "report_paper_tables",
-    "show_trade_offs",
+    "report",
+    "save_classes",
     "write_paper_tables",
+    "write_study",
 ]
 
+KINDS: tuple[Literal["mean"], Literal["pooled"]] = ("mean", "pooled")
 CASES_SHOWN = 3
 TABLES = (("table1", False), ("table2", True))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison found.
+
+    Parameters
+    ----------
+    study : Study
+    folder : Path
+        Where its tables, calibrators and tallies are.
+    cases : list of Case
+        Those that are scored, whether they could be or not.
+    failures : dict of str to Exception
+        Of the cases that could not be used.
+    n_cases : int
+        All that were asked for.
+    cohort : Cohort
+        Of the cases that are scored.
+    scored : Study or None
+        By a protocol.
+    reference : str
+        The method that the protocol's tables measure against.
+    """
+
+    study: Study
+    folder: Path
+    cases: list[Case]
+    failures: dict[str, Exception]
+    n_cases: int
+    cohort: Cohort
+    scored: Study | None = None
+    reference: str = ""
+
+
+def write_study(study: Study, folder: Path, words: Sequence[str]) -> None:
+    import pandas as pd
+
+    for kind in KINDS:
+        write_csv(folder / f"table_{kind}.csv", study.table(kind), index=True)
+    write_csv(folder / "intervals.csv", pd.concat([study.intervals(kind) for kind in KINDS]))
+    write_csv(folder / "differences.csv", pd.concat([study.differences(kind=kind) for kind in KINDS]))
+    write_csv(folder / "per_case.csv", study.per_case())
+    write_json(folder / "study.json", study.to_dict())
+    for name, calibrator in study.calibrators.items():
+        calibrator.save(folder / "calibrators" / f"{file_name(name)}.json")
+    write_command(folder / "command.txt", words)
+
+
+def save_classes(done: Mapping[str, Comparison], args: argparse.Namespace) -> list[str]:
+    """Save each method, fitted to all cases, with all classes in one file; return the names of the files."""
+    from sklearn.base import clone
+
+    from mrcalib.calibrators import OneVsRestCalibrator
+
+    classes = classes_of(args)
+    labels = {one.name: one.label for one in classes}
+    methods = next(iter(done.values())).study.methods
+    for method in methods:
+        fitted = {name: one.study.calibrators[method] for name, one in done.items()}
+        together = OneVsRestCalibrator(clone(fitted[classes[0].name]), labels)
+        together.hold(fitted, labels, {one.name: one.position for one in classes})
+        together.save(args.out / "calibrators" / f"{file_name(method)}.json")
+    write_command(args.out / "command.txt", args.words)
+    return [file_name(method) for method in methods]
+
+
+def report(done: Comparison, console: Console) -> None:
+    """Print the tables, what is won and lost, and where everything is."""
+    study, folder = done.study, done.folder
+    if done.scored is not None:
+        report_paper_tables(done.scored, console, done.reference)
+    console.show(study.description)
+    for kind in KINDS:
+        console.show(f"\n{study.to_text(kind)}")
+    show_trade_offs(study, "mean over cases", console)
+    console.show(f"\nWritten to {folder}:")
+    console.show("  table_mean.csv table_pooled.csv intervals.csv differences.csv per_case.csv study.json command.txt")
+    console.show(f"  calibrators/{{{','.join(file_name(name) for name in study.methods)}}}.json")
+    if (folder / "tallies").exists():
+        console.show("  tallies/ (cases that have not changed are not read again)")
+    if done.scored is not None:
+        console.show(
+            "  table1.csv table1.tex table2.csv table2.tex" + (" and _corrected" if done.scored.disputes else "")
+        )
+        console.show("  protocol_per_case.csv protocol_differences.csv protocol.json disputes.csv")
+        console.show("  scores/ (cases and maps that have not changed are not scored again)")
+
+
+def draw(done: Comparison, args: argparse.Namespace) -> list[Path]:
+    """Draw the study, and one case where images are known; none without matplotlib."""
+    if args.no_figures:
+        return []
+    if not have_matplotlib():
+        args.console.note(HOW_TO_GET_THEM)
+        return []
+    from mrcalib.plots import save_study_figures
+
+    args.console.note("drawing")
+    folder = done.folder / "figures"
+    drawn = save_study_figures(done.study, folder, formats=args.formats)
+    if done.scored is None:
+        return [*drawn, *_draw_case(done, args, folder)]
+    return drawn + draw_paper_figures(
+        done.scored, done.cases, done.cohort, args, reference=done.reference, folder=folder
+    )
+
+
+def _draw_case(done: Comparison, args: argparse.Namespace, folder: Path) -> list[Path]:
+    """The case of middle rank in the first metric: neither the best nor the worst."""
+    import numpy as np
+
+    from mrcalib.io import read_volume
+    from mrcalib.plots import CaseDisplay
+
+    study = done.study
+    order = np.argsort(study.case_values(study.methods[0], study.metrics[0]), kind="stable")
+    middle = study.ids[order[(len(order) - 1) // 2]]
+    case = next(case for case in done.cases if case.id == middle)
+    if case.image is None:
+        return []
+    loaded = case.load(options=load_options_of(args))
+    image = case.image if isinstance(case.image, np.ndarray) else read_volume(case.image).data
+    calibrator = study.calibrators["MHR" if "MHR" in study.methods else study.methods[-1]]
+    display = CaseDisplay.from_arrays(
+        image,
+        loaded.probs,
+        list(loaded.raters),
+        calibrated=calibrator(loaded.probs),
+        spacing=loaded.spacing,
+        roi=loaded.region,
+        rater_names=loaded.rater_names,
+        title=case.id,
+    ).plot()
+    return [display.save(folder / f"case_{file_name(case.id)}.png")]
+
+
+# The tables and figures of a challenge's papers -----------------------------------------------------------------------
 
 
 def check_cases_shown(args: argparse.Namespace, cases: Sequence[Case]) -> None:
