@@ -209,7 +209,8 @@ def compare(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
-    description = f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}{_coarse_bins(fitted)}"
+    fit = _how_fitted(cohort, test, cv, len(folds))
+    description = f"{fit}; {_resampling(n_resamples, level, interval)}{_coarse_bins(fitted)}"
     counted = f"{len(test)} cases in {len(set(test.groups))} groups, {len(test.raters)} raters"
     study = Study(
         methods=tuple(chosen),
