@@ -243,14 +243,14 @@ class VoteCoverage:
 
 
 def vote_interval_coverage(
-    count_probs: ArrayLike,
-    raters: Any,
+    count_probs: Any,
+    raters: Any = None,
     level: float = 0.9,
     *,
     certainty: float = 1.0,
     class_axis: int = -1,
-    roi: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
+    roi: Any = None,
+    sample_weight: Any = None,
     rater_axis: int | None = None,
 ) -> VoteCoverage:
     """How many voxels have a number of votes inside their predicted interval.
@@ -260,8 +260,8 @@ def vote_interval_coverage(
 
     Parameters
     ----------
-    count_probs, raters, class_axis, roi, rater_axis, sample_weight
-        As in `count_responses`.
+    count_probs, raters, class_axis, roi, sample_weight, rater_axis
+        As in `count_log_loss`; of several cases it is that of all their voxels.
     level : float, default=0.9
         Of the intervals (`vote_interval`).
     certainty : float, default=1.0
@@ -284,19 +284,19 @@ def vote_interval_coverage(
     """
     metric = vote_coverage_bias.with_options(level=level, certainty=certainty)
     options: dict[str, Any] = {"class_axis": class_axis, "roi": roi, "rater_axis": rater_axis}
-    sums = metric.sums_of_arrays(count_probs, raters, sample_weight=sample_weight, **options)
+    sums = metric.pooled_sums(count_probs, raters, sample_weight=sample_weight, **options)
     return VoteCoverage(float(ratio(sums[0], sums[2])), float(ratio(sums[1], sums[2])), float(sums[2]))
 
 
 def pit_histogram(
-    count_probs: ArrayLike,
-    raters: Any,
+    count_probs: Any,
+    raters: Any = None,
     *,
     n_bins: int = 10,
     certainty: float = 1.0,
     class_axis: int = -1,
-    roi: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
+    roi: Any = None,
+    sample_weight: Any = None,
     rater_axis: int | None = None,
 ) -> FloatArray:
     """Histogram of the probability integral transform of vote counts, not randomised [1]_.
@@ -307,8 +307,8 @@ def pit_histogram(
 
     Parameters
     ----------
-    count_probs, raters, class_axis, roi, rater_axis, sample_weight
-        As in `count_responses`.
+    count_probs, raters, class_axis, roi, sample_weight, rater_axis
+        As in `count_log_loss`; of several cases it is that of all their voxels.
     n_bins : int, default=10
         Bins of equal width in [0, 1].
     certainty : float, default=1.0
@@ -337,6 +337,6 @@ def pit_histogram(
     """
     metric = pit_deviation.with_options(n_bins=n_bins, certainty=certainty)
     options: dict[str, Any] = {"class_axis": class_axis, "roi": roi, "rater_axis": rater_axis}
-    mass = metric.sums_of_arrays(count_probs, raters, sample_weight=sample_weight, **options)
+    mass = metric.pooled_sums(count_probs, raters, sample_weight=sample_weight, **options)
     density: FloatArray = ratio(mass, mass.sum(keepdims=True)) * n_bins
     return density

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom
 
+from mrcalib import Case
 from mrcalib.metrics import (
     brier_score,
     count_level_responses,
@@ -330,3 +331,19 @@ def test_a_level_is_the_answer_of_one_rater(partial):
 @pytest.mark.parametrize("name", ["rps", "count_log_loss", "vote_coverage_bias", "pit_deviation"])
 def test_count_metrics_are_found_by_name(name):
     assert get_metric(name).name == name
+
+
+def test_coverage_and_transform_of_several_cases_are_those_of_all_their_voxels(complete, predicted):
+    halves = [slice(1000), slice(1000, None)]
+    dists, masks = [predicted[s] for s in halves], [complete.answers[:, s] for s in halves]
+    whole = pit_histogram(predicted, complete.answers, certainty=0.9)
+    assert pit_histogram(dists, masks, certainty=0.9) == pytest.approx(whole)
+    assert pit_histogram(list(zip(dists, masks, strict=True)), certainty=0.9) == pytest.approx(whole)
+    whole = vote_interval_coverage(predicted, complete.answers, certainty=0.9)
+    several = vote_interval_coverage(dists, masks, certainty=0.9)
+    assert [several.observed, several.claimed, several.n_voxels] == pytest.approx(
+        [whole.observed, whole.claimed, whole.n_voxels]
+    )
+    cases = [Case(str(i), complete.probs[s], complete.answers[:, s]) for i, s in enumerate(halves)]
+    binomial = binom.pmf(np.arange(K + 1), K, complete.probs[:, np.newaxis])
+    assert pit_histogram(cases) == pytest.approx(pit_histogram(binomial, complete.answers))
