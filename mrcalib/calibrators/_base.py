@@ -105,6 +105,10 @@ class Calibrator(FittedCalibrator):
         """
         raise NotImplementedError
 
+    def notes_on_fit(self, data: CalibrationData, rater_weight: FloatArray | None) -> dict[str, Any]:  # noqa: ARG002
+        """Further entries of ``provenance_``, as JSON values; parameters as for ``fit_map``."""
+        return {}
+
     # Fitting ----------------------------------------------------------------------------------------------------------
 
     def fit(
@@ -406,6 +410,7 @@ class Calibrator(FittedCalibrator):
                 "rater_weight": None if weight is None else weight.tolist(),
                 "n_voxels": self.n_voxels_,
                 "data_sha256": _hash_of(data),
+                **self.notes_on_fit(fitted_to, weight),
             }
         return self
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from mrcalib._kernels.pava import pool_adjacent_violators
 from mrcalib.calibrators._base import Calibrator
 from mrcalib.calibrators._data import CalibrationData, Needs
+from mrcalib.calibrators._equal_bins import equal_bins, error_of_tallied_bins
 from mrcalib.calibrators._opening import open_bins
 from mrcalib.calibrators._registry import register_calibrator
 from mrcalib.exceptions import SaturationWarning, warn_caller
@@ -36,7 +37,6 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 Binning = Literal["grid", "exact", "equal-mass", "equal-votes"]
 BINNINGS = ("grid", "exact", "equal-mass", "equal-votes")
-PIECES_A_RANK = 64  # into which a bin that holds the rank is cut
 
 
 @lru_cache(maxsize=1)
@@ -74,9 +74,9 @@ def fit_isotonic(
     if binning == "exact":
         pooled, weights = open_bins(data, cells_to_open, rater_weight=rater_weight, pool=True), None
     elif binning == "equal-mass":
-        pooled, weights = _equal_bins(data, rater_weight, n_bins, of_votes=False), None
+        pooled, weights = equal_bins(data, rater_weight, n_bins, of_votes=False), None
     elif binning == "equal-votes":
-        pooled, weights = _equal_bins(data, rater_weight, n_bins, of_votes=True), None
+        pooled, weights = equal_bins(data, rater_weight, n_bins, of_votes=True), None
     else:
         pooled, weights = data.pooled, rater_weight
     prob, weight, response = pooled.mean_response(weights)
@@ -108,32 +108,6 @@ def cells_to_open(weight: FloatArray, votes: FloatArray) -> tuple[NDArray[np.boo
     turns = np.diff(fitted) != 0
     border = np.append(turns, True) | np.append(True, turns)
     return below & (votes > 0) & (votes < weight), border
-
-
-def _equal_bins(
-    data: CalibrationData, rater_weight: FloatArray | None, n_bins: int, *, of_votes: bool
-) -> PooledResponses:
-    """Sums over about ``n_bins`` bins of equal weight (or of equal votes); equal probabilities are never split.
-
-    Bin k starts at the probability of rank k / n_bins. From tallies alone, it starts at the grid's bin that holds this rank.
-    """
-
-    def ranks(cumulated: FloatArray) -> FloatArray:
-        wanted: FloatArray = np.arange(1, n_bins) * cumulated[-1] / n_bins
-        return wanted
-
-    def holding(weight: FloatArray, votes: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        cumulated = np.cumsum(votes if of_votes else weight)
-        inside = np.zeros(weight.size, dtype=bool)
-        inside[np.minimum(np.searchsorted(cumulated, ranks(cumulated), side="right"), weight.size - 1)] = True
-        return inside, np.zeros_like(inside)
-
-    fine = open_bins(data, holding, rater_weight=rater_weight, most_pieces=PIECES_A_RANK * n_bins)
-    cumulated = np.cumsum((fine.votes if of_votes else fine.weight)[0])
-    starts = np.unique(np.append(0, np.searchsorted(cumulated, ranks(cumulated), side="right")))
-    starts = starts[starts < fine.bins.size]
-    sums = [np.add.reduceat(values, starts, axis=1) for values in (fine.weight, fine.prob_sum, fine.votes)]
-    return PooledResponses(np.arange(starts.size), *sums)
 
 
 def warn_if_saturated(fitted: CalibrationMap, pooled: PooledResponses, rater_weight: FloatArray | None) -> None:
@@ -185,6 +159,24 @@ class IsotonicCalibrator(Calibrator):
         n_bins = check_n_bins(self.n_bins, 2)
         return fit_isotonic(data, rater_weight, binning=self.binning, n_bins=n_bins, keep_zero=self.keep_zero)
 
+    def notes_on_fit(self, data: CalibrationData, rater_weight: FloatArray | None) -> dict[str, Any]:
+        """How far the map can be from that of the voxels, where bins of equal mass or votes come from tallies alone."""
+        if self.binning not in ("equal-mass", "equal-votes") or data.voxels is not None:
+            return {}
+        return {"max_error": self._error_of_tallied_bins(data, rater_weight)}
+
+    def _error_of_tallied_bins(self, data: CalibrationData, rater_weight: FloatArray | None) -> float:
+        return error_of_tallied_bins(data, rater_weight, self.n_bins, of_votes=self.binning == "equal-votes")
+
+    @property
+    def max_error_(self) -> float:
+        """How far the map can be, at any probability, from the one that is fitted to the voxels.
+
+        It is 0 where the voxels were read, as ``fit`` and ``fit_cases`` do. Bins of equal mass or votes from tallies alone
+        (``fit_tally``, ``partial_fit``) start where bins of the grid do, and this is a bound on what that changes.
+        """
+        return float(self.provenance_.get("max_error", 0.0))
+
 
 @register_calibrator(
     "single-rater-250", aliases=("single-rater (250 bins)",), paper=True, binning="equal-mass", n_bins=250
@@ -232,12 +224,19 @@ class SingleRaterCalibrator(IsotonicCalibrator):
             names = ", ".join(map(repr, self.raters_))
             msg = f"rater must be a position from 0 to {n - 1} or one of {names}; got {self.rater!r}."
             raise ValueError(msg)
-        alone = np.zeros(n)
-        alone[self.raters_.index(str(self.rater)) if named else int(self.rater)] = 1.0
         if rater_weight is not None:
             msg = "SingleRaterCalibrator takes one rater's answers as they are; it has no rater_weight."
             raise ValueError(msg)
-        return self._isotonic(data, alone)
+        return self._isotonic(data, self._alone(n))
+
+    def _alone(self, n_raters: int) -> FloatArray:
+        """The weights that leave this rater's answers only."""
+        alone = np.zeros(n_raters)
+        alone[self.raters_.index(self.rater) if isinstance(self.rater, str) else int(self.rater)] = 1.0
+        return alone
+
+    def _error_of_tallied_bins(self, data: CalibrationData, rater_weight: FloatArray | None) -> float:  # noqa: ARG002
+        return super()._error_of_tallied_bins(data, self._alone(data.pooled.n_raters))
 
 
 @register_calibrator("hard-label-250", aliases=("hard-label (250 bins)",), paper=True, binning="equal-mass", n_bins=250)
@@ -269,15 +268,27 @@ class HardLabelCalibrator(IsotonicCalibrator):
 
     def fit_map(self, data: CalibrationData, rater_weight: NDArray[np.float64] | None) -> CalibrationMap:
         """The mean of the raters' isotonic maps; parameters as for ``Calibrator.fit_map``."""
-        n = data.pooled.n_raters
-        weight = np.ones(n) if rater_weight is None else rater_weight
-        answered = [r for r in range(n) if data.pooled.weight[r].any() and weight[r] > 0]
+        answered, weight = self._answered(data, rater_weight)
         if not answered:
             msg = "There is nothing to fit: no rater of positive weight answered at any voxel."
             raise ValueError(msg)
-        maps = [self._isotonic(data, np.eye(n)[r]) for r in answered]
+        maps = [self._isotonic(data, np.eye(data.pooled.n_raters)[r]) for r in answered]
         self.rater_maps_ = tuple((self.raters_[r], fitted) for r, fitted in zip(answered, maps, strict=True))
-        return mean_of_maps(maps, weight[answered])
+        return mean_of_maps(maps, weight)
+
+    def _answered(self, data: CalibrationData, rater_weight: FloatArray | None) -> tuple[list[int], FloatArray]:
+        """The raters of positive weight who answered at some voxel, and their weights."""
+        n = data.pooled.n_raters
+        weight = np.ones(n) if rater_weight is None else rater_weight
+        answered = [r for r in range(n) if data.pooled.weight[r].any() and weight[r] > 0]
+        return answered, weight[answered]
+
+    def _error_of_tallied_bins(self, data: CalibrationData, rater_weight: FloatArray | None) -> float:
+        """That of a mean of maps: at most the mean of their errors."""
+        answered, weight = self._answered(data, rater_weight)
+        alone = np.eye(data.pooled.n_raters)
+        errors = [super(HardLabelCalibrator, self)._error_of_tallied_bins(data, alone[r]) for r in answered]
+        return float(np.average(errors, weights=weight))
 
     def learned(self) -> dict[str, Any]:
         """The raters' maps, as JSON values."""
@@ -327,6 +338,9 @@ class MHRIsotonicCalibrator(IsotonicCalibrator):
         The fitted map.
     reachable_ : tuple of float
         The smallest and the largest probability that the map can give.
+    max_error_ : float
+        How far the map can be from the one that is fitted to the voxels: 0, but for bins of equal mass or votes that come
+        from tallies alone.
 
     References
     ----------

@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     choose_classes(args)
     cases = cases_of(args)
     console: Console = args.console
-    method = _unfitted(args, cases[0].rater_names)
+    method = _unfitted(args, _rater_names(args, cases[0]))
     recalls: dict[str, RoiRecall] = {}
     cohorts, failures = tally(cases, args, checkpoints=args.tallies, grid=method.needs.grid, recalls=recalls)
     if method.needs.second_pass:
@@ -142,6 +142,14 @@ def run(args: argparse.Namespace) -> int:
         _report(calibrator, found[""], args)
     console.failures(failures, len(cases))
     return BAD_DATA if failures else OK
+
+
+def _rater_names(args: argparse.Namespace, case: Case) -> tuple[str, ...]:
+    """The raters' names, for which a file that holds all raters is opened where --rater chooses one of them."""
+    if args.rater is None or args.rater_axis is None:
+        return case.rater_names
+    with case.open(options=load_options_of(args), classes=classes_of(args) or None) as opened:
+        return opened.rater_names
 
 
 def _unfitted(args: argparse.Namespace, raters: Sequence[str]) -> Calibrator:

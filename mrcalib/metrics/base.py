@@ -203,15 +203,18 @@ class Metric:
 
     def pooled_sums(self, probs: Any, raters: Any = None, **where: Any) -> FloatArray:
         """The sums over all voxels of whatever the metric may be called on, with the arguments of `sums_of_arrays`."""
-        if isinstance(probs, Responses | Tally | Cohort):
-            return np.sum([self.sums(rows) for rows in rows_by_case(probs)], axis=0, dtype=np.float64)
-        items = [probs] if is_case(probs) else case_items(probs)
-        if items is None:
-            return self.sums_of_arrays(probs, raters, **where)
-        where = {"roi": None, "sample_weight": None, "rater_axis": None, **where}
-        cases = self.cases(items, raters, together=True, **where)
-        parts = [self.sums_of_arrays(case.probs, case.raters, **case.options) for case in cases]
-        return np.sum(parts, axis=0, dtype=np.float64)
+        cohort = isinstance(probs, Responses | Tally | Cohort)
+        items = None if cohort else [probs] if is_case(probs) else case_items(probs)
+        if cohort:
+            parts = [self.sums(rows) for rows in rows_by_case(probs)]
+        elif items is None:
+            parts = [self.sums_of_arrays(probs, raters, **where)]
+        else:
+            where = {"roi": None, "sample_weight": None, "rater_axis": None, **where}
+            cases = self.cases(items, raters, together=True, **where)
+            parts = [self.sums_of_arrays(case.probs, case.raters, **case.options) for case in cases]
+        total: FloatArray = np.sum(parts, axis=0)
+        return total
 
     # The call ---------------------------------------------------------------------------------------------------------
 

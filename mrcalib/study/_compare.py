@@ -209,10 +209,8 @@ def compare(
             test, tuple(chosen), scored, by_fold, n_folds=len(folds), progress=progress, keep=rules is not None
         )
     pass_on(caught, stacklevel=3)
-    description = (
-        f"{_how_fitted(cohort, test, cv, len(folds))}; {_resampling(n_resamples, level, interval)}"
-        f"{_coarse_bins(chosen, second)}"
-    )
+    fit = _how_fitted(cohort, test, cv, len(folds))
+    description = f"{fit}; {_resampling(n_resamples, level, interval)}{_coarse_bins(fitted)}"
     counted = f"{len(test)} cases in {len(set(test.groups))} groups, {len(test.raters)} raters"
     study = Study(
         methods=tuple(chosen),
@@ -353,14 +351,13 @@ def _voxels_for_second_pass(
     return None
 
 
-def _coarse_bins(methods: Mapping[str, Calibrator], voxels: KeptVoxels | None) -> str:
-    """Which methods could not make the second pass that they would make in ``fit``."""
-    coarse = [name for name, method in methods.items() if method.needs.second_pass]
-    if not coarse or voxels is not None:
+def _coarse_bins(fitted: Mapping[str, Calibrator]) -> str:
+    """Which methods could not make the second pass that they would make in ``fit``, and what that can change."""
+    errors = {name: one.provenance_["max_error"] for name, one in fitted.items() if "max_error" in one.provenance_}
+    if not errors:
         return ""
-    return (
-        f"; bins of {', '.join(coarse)} start where those of the tallies do, since there were no voxels to read again"
-    )
+    listed = ", ".join(f"{name} (off by at most {error:.2g})" for name, error in errors.items())
+    return f"; bins of {listed} start where those of the tallies do, since there were no voxels to read again"
 
 
 def _how_fitted(cohort: Cohort, test: Cohort, cv: Any, n_folds: int) -> str:

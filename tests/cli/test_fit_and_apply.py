@@ -284,3 +284,22 @@ def test_apply_keeps_the_old_map_and_what_it_was_made_of_where_a_file_is_damaged
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     source.write_bytes(content)
     assert "1 unchanged" in run(*words).err
+
+
+def test_one_file_of_all_raters_is_read_by_its_axis(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        probs = rng.random((4, 5, 6), dtype=np.float32)
+        masks = (rng.random((3, 4, 5, 6)) < probs).astype(np.uint8)
+        np.save(tmp_path / f"c{number}_p.npy", probs)
+        np.save(tmp_path / f"c{number}_all.npy", np.moveaxis(masks, 0, -1))
+        for rater, mask in enumerate(masks, start=1):
+            np.save(tmp_path / f"c{number}_r{rater}.npy", mask)
+    apart = ("--probs", "{case}_p.npy", "--raters", "{case}_r{rater}.npy", "--method", "single-rater", "--rater", "2")
+    stacked = (*apart[:3], "{case}_all.npy", *apart[4:], "--rater-axis", "-1")
+    for name, words in (("apart", apart), ("stacked", stacked)):
+        answer = run("fit", *words, "--no-agreement-check", "-o", f"{name}.json")
+        assert answer.code == 0, answer.err
+    one, other = (mrcalib.load(tmp_path / f"{name}.json") for name in ("apart", "stacked"))
+    assert one.map_ == other.map_
+    assert one.raters_ == other.raters_ == ("1", "2", "3")

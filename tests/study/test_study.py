@@ -434,7 +434,7 @@ def test_volumes_are_not_pooled(full):
 def test_the_description_says_what_was_done(full, cohort):
     assert full.description == (
         "6 cases in 4 groups, 3 raters, 2,400 voxels; 4 folds by group; 100 resamples of groups, 95% percentile intervals"
-        "; bins of TwinTrack start where those of the tallies do, since there were no voxels to read again"
+        "; bins of TwinTrack (off by at most 1) start where those of the tallies do, since there were no voxels to read again"
     )
     assert full.volume_unit == "voxels"
     known = cohort_of(voxels(), voxel_volume=[0.002] * 6)
