@@ -91,7 +91,7 @@ class Registry(Generic[T]):
             If there is none; names the nearest ones, and all.
         """
         load_plugins()
-        known = self._names.get(normalized(name)) if isinstance(name, str) else None
+        known = self._names.get(normalized(str(name)))
         if known is None:
             from difflib import get_close_matches
 

@@ -131,10 +131,12 @@ def _share(part: FloatArray, rest: FloatArray) -> FloatArray:
 def _after_steps(probs: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
     """The line through (x, y) at ``probs``; where several knots have one x, the highest of their values."""
     last = np.append(np.diff(x) > 0, True)
-    return np.interp(probs, x[last], y[last])
+    line: FloatArray = np.interp(probs, x[last], y[last])
+    return line
 
 
 def _before_steps(probs: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
     """The line through (x, y) at ``probs``; where several knots have one x, the lowest of their values."""
     first = np.append(True, np.diff(x) > 0)
-    return np.interp(probs, x[first], y[first])
+    line: FloatArray = np.interp(probs, x[first], y[first])
+    return line

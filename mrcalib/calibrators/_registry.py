@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from mrcalib.calibrators._base import Calibrator
 from mrcalib.registry import Registry
-
-if TYPE_CHECKING:
-    from mrcalib.calibrators._base import Calibrator
 
 __all__ = ["CALIBRATORS", "Method", "class_named", "get_method", "register_calibrator"]
 
@@ -91,9 +89,8 @@ def register_calibrator(
     """
 
     def register(kind: C) -> C:
-        from mrcalib.calibrators._base import Calibrator
-
-        if not (isinstance(kind, type) and issubclass(kind, Calibrator)):
+        given: Any = kind
+        if not (isinstance(given, type) and issubclass(given, Calibrator)):
             msg = f"register_calibrator decorates a subclass of mrcalib.calibrators.Calibrator; got {kind!r}."
             raise TypeError(msg)
         CALIBRATORS.register(name, Method(kind, parameters, compared, paper), aliases=aliases)

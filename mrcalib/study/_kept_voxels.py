@@ -64,14 +64,15 @@ class KeptVoxels:
         return (part.probs.dtype, *(mask is None for mask in part.masks)) if plain else None
 
     def _joined(self, cases: NDArray[np.intp]) -> Voxels:
-        first = self._parts[cases[0]]
+        first: Voxels = self._parts[cases[0]]
         if len(cases) == 1:
             return first
         where = slice(self._starts[cases[0]], self._starts[cases[-1]] + self._parts[cases[-1]].n_voxels)
         masks = tuple(
             None if mask is None else rows[where] for mask, rows in zip(first.masks, self._masks, strict=True)
         )
-        return replace(first, probs=self._probs[first.probs.dtype][where], masks=masks, case=None)
+        joined: Voxels = replace(first, probs=self._probs[first.probs.dtype][where], masks=masks, case=None)
+        return joined
 
     def _read(self) -> None:
         """Read every case once, and lay its voxels behind those of the case before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mrcalib.calibrators import CALIBRATORS, Calibrator, Method
 
@@ -80,7 +81,8 @@ def chosen_methods(
         methods = [*paper_methods(), "MHR"] if paper else [*default_methods()]
     if isinstance(methods, Mapping):
         chosen = dict(methods)
-        wrong = [name for name, method in methods.items() if not isinstance(method, Calibrator)]
+        given: dict[str, Any] = dict(methods)
+        wrong = [name for name, method in given.items() if not isinstance(method, Calibrator)]
         if wrong:
             msg = f"methods must be calibrators by name; {wrong[0]!r} is a {type(chosen[wrong[0]]).__name__}."
             raise TypeError(msg)
