@@ -26,7 +26,7 @@ from mrcalib.plots import (
     disagreement_of_raters,
     save_study_figures,
 )
-from mrcalib.plots._axes import _forward, _inverse, logit_decades
+from mrcalib.plots._display import _forward, _inverse, logit_decades
 
 mpl.use("Agg")
 

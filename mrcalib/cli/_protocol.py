@@ -37,7 +37,7 @@ _SHOWN = 8  # notes that are printed
 
 
 @dataclass
-class _Told:
+class _Remarks:
     """What is to be said of a case and map."""
 
     notes: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class ProtocolScores:
         self._has_vessels = self.protocol.needs_vessels and any(case.vessels is not None for case in cases)
         self._cases = cases
         self._in_mm: dict[str, bool] = {}
-        self.told: dict[tuple[str, str], _Told] = {}
+        self.remarks: dict[tuple[str, str], _Remarks] = {}
         if self._vessel_labels and not self._has_vessels:
             msg = "--vessel-labels names the labels of --vessels (or of a column 'vessels'), which are not there."
             raise UsageError(msg)
@@ -86,7 +86,7 @@ class ProtocolScores:
         from mrcalib.protocols._protocol import Measure
 
         measures = list(self.protocol.measures_for(vessels=self._has_vessels))
-        differing = {name for told in self.told.values() for name in told.differing}
+        differing = {name for remarks in self.remarks.values() for name in remarks.differing}
         names = dict.fromkeys(name for case in by_case.values() for values in case.values() for name in values)
         known = {m.name for m in self.protocol.measures}
         measures += [
@@ -117,7 +117,7 @@ class ProtocolScores:
             notes = strict["notes"] + [
                 f"Corrected: {note}" for note in corrected["notes"] if note not in strict["notes"]
             ]
-            self.told[case.id, which] = _Told(notes, self.protocol.differing(flat, meant))
+            self.remarks[case.id, which] = _Remarks(notes, self.protocol.differing(flat, meant))
         return scores
 
     def _masks(self, case: Case) -> _Read:
@@ -162,7 +162,7 @@ class ProtocolScores:
 
     def report(self, means: Mapping[str, Mapping[str, float]], console: Console) -> None:
         """Say where strict and corrected values part, and what is to be known of the cases."""
-        n = len(means) and len(self.told) // len(means)
+        n = len(means) and len(self.remarks) // len(means)
         if 0 < sum(self._in_mm.values()) < len(self._in_mm):
             console.complain(
                 "warning: only some cases have a spacing: means of volumes mix mm³ and voxels. Say --spacing."
@@ -177,8 +177,8 @@ class ProtocolScores:
                 for sentence in sentences:
                     console.show(f"  {sentence}")
             differing: dict[str, list[str]] = {}
-            for (case, other), told in self.told.items():
-                for name in told.differing if other == which else ():
+            for (case, other), remarks in self.remarks.items():
+                for name in remarks.differing if other == which else ():
                     differing.setdefault(name, []).append(case)
             for name, cases in differing.items():
                 console.show(f"  {name} differs in {len(cases)} of {n} cases, such as {cases[0]}.")
@@ -186,8 +186,8 @@ class ProtocolScores:
 
     def _tell_notes(self, n_cases: int, console: Console) -> None:
         alike: dict[str, dict[str, str]] = {}
-        for (case, _), told in self.told.items():
-            for note in told.notes:
+        for (case, _), remarks in self.remarks.items():
+            for note in remarks.notes:
                 alike.setdefault(re.sub(r"\d+(\.\d+)?", "#", note), {}).setdefault(case, note)
         if alike:
             console.show("\nTo know of these scores:")
@@ -204,7 +204,7 @@ class ProtocolScores:
 
     def notes(self, case: str, which: str) -> list[str]:
         """What is to be known of a case and map."""
-        return self.told[case, which].notes
+        return self.remarks[case, which].notes
 
 
 def _inside(probs: NDArray[np.floating], loaded: LoadedCase) -> NDArray[np.floating]:
@@ -233,10 +233,10 @@ def _read(source: Source) -> NDArray[Any]:
     return source if isinstance(source, np.ndarray) else read_volume(source).data
 
 
-def _numbers(told: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(remarks: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a protocol's answer; those in a list or a mapping are numbered or named."""
     flat: dict[str, float] = {}
-    for name, value in told.items():
+    for name, value in remarks.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}_{key}": v for key, v in _numbers(value).items()}
         elif isinstance(value, list) and all(isinstance(item, float) for item in value):

@@ -199,23 +199,23 @@ def write_paper_tables(study: Study, folder: Path, reference: str) -> None:
 
     corrected = study.corrected if study.disputes else None
     for name, intervals in TABLES:
-        for suffix, told in (("", study), ("_corrected", corrected)):
+        for suffix, shown in (("", study), ("_corrected", corrected)):
             paths = [folder / f"{name}{suffix}.{kind}" for kind in ("csv", "tex")]
-            if told is None:
+            if shown is None:
                 for path in paths:
                     path.unlink(missing_ok=True)  # of an earlier run: it would be taken for one of this
                 continue
-            write_csv(paths[0], told.paper_table(intervals=intervals, reference=reference), index=True)
-            write_text(paths[1], told.to_latex(intervals=intervals, reference=reference))
+            write_csv(paths[0], shown.paper_table(intervals=intervals, reference=reference), index=True)
+            write_text(paths[1], shown.to_latex(intervals=intervals, reference=reference))
     both = {"program": study} | ({} if study.corrected is None else {"corrected": study.corrected})
     write_csv(
         folder / "protocol_per_case.csv",
-        pd.concat([told.per_case().assign(scored=name) for name, told in both.items()]),
+        pd.concat([shown.per_case().assign(scored=name) for name, shown in both.items()]),
     )
     write_csv(
         folder / "protocol_differences.csv",
         pd.concat(
-            [told.differences(reference).assign(reference=reference, scored=name) for name, told in both.items()]
+            [shown.differences(reference).assign(reference=reference, scored=name) for name, shown in both.items()]
         ),
     )
     disputes = pd.DataFrame([d._asdict() for d in study.disputes], columns=["case", "method", "measure", "sentence"])
@@ -232,17 +232,17 @@ def report_paper_tables(study: Study, console: Console, reference: str) -> None:
     console.show(study.description)
     for _, intervals in TABLES:
         console.show(f"\n{study.to_paper_text(intervals=intervals, reference=reference)}")
-    for told, whose in ((study, ""), (study.corrected if study.disputes else None, " (corrected)")):
-        for label, n in ({} if told is None else partly_defined(told)).items():
+    for shown, whose in ((study, ""), (study.corrected if study.disputes else None, " (corrected)")):
+        for label, n in ({} if shown is None else partly_defined(shown)).items():
             console.show(f"  {label}{whose} is defined in {n} of {len(study.ids)} cases: the mean is over these.")
     if study.disputes:
         console.show("\nWhere the program's value and the corrected one differ enough to matter:")
         for line in dispute_lines(study):
             console.show(f"  {line}")
         console.show("  All of them are in disputes.csv.")
-    for told, whose in ((study, "the program's values"), (study.corrected, "corrected values")):
-        if told is not None and (told is study or study.disputes):
-            show_trade_offs(told, f"{whose}, mean over cases", console)
+    for shown, whose in ((study, "the program's values"), (study.corrected, "corrected values")):
+        if shown is not None and (shown is study or study.disputes):
+            show_trade_offs(shown, f"{whose}, mean over cases", console)
     console.show("")
 
 
@@ -271,7 +271,7 @@ def draw_paper_figures(
 
 
 def _rows(study: Study, cases: Sequence[Case], cohort: Cohort, args: argparse.Namespace, reference: str) -> list[Any]:
-    """A display of each case that is shown; a case that cannot be drawn is told of, and left out."""
+    """A display of each case that is shown; a case that cannot be drawn is warned of, and left out."""
     import numpy as np
 
     from mrcalib.plots import CaseDisplay, choose_cases

@@ -182,7 +182,7 @@ def run(args: argparse.Namespace) -> int:
 
     results, failures = each_case(cases, work, console=console, jobs=args.jobs)
     if args.json:
-        console.show(to_json([_told(product, results, failures) for product in products]))
+        console.show(to_json([_as_json(product, results, failures) for product in products]))
     else:
         for name in results:
             for path in by_case[name].images.values():
@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
     return BAD_DATA if failures else OK
 
 
-def _told(product: Product, results: Mapping[str, str], failures: Mapping[str, Exception]) -> dict[str, Any]:
+def _as_json(product: Product, results: Mapping[str, str], failures: Mapping[str, Exception]) -> dict[str, Any]:
     """What --json says of a case."""
     name, images = product.case.id, dict(product.images)
     status = {"status": results.get(name, "failed"), "error": str(failures.get(name, "")) or None}

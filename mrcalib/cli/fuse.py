@@ -230,7 +230,7 @@ def run(args: argparse.Namespace) -> int:
 
         write_csv(args.out / _TABLE, pd.DataFrame(rows))
     if args.json:
-        cases = [_told(product, results.get(name), failures.get(name)) for name, product in products.items()]
+        cases = [_as_json(product, results.get(name), failures.get(name)) for name, product in products.items()]
         console.show(to_json({"method": args.method, "parameters": parameters, "cases": cases}))
     else:
         for name in results:
@@ -260,8 +260,8 @@ def _cases(args: argparse.Namespace) -> list[Annotations]:
     given = [f"--{name}" for name in ("raters", "manifest", "data") if getattr(args, name)]
     check_data(args)
     if len(given) != 1:
-        told = f"{' and '.join(given)} exclude each other" if given else "say where the masks are"
-        msg = f"{told}: --raters TEMPLATE, --manifest CSV or --data FOLDER."
+        said = f"{' and '.join(given)} exclude each other" if given else "say where the masks are"
+        msg = f"{said}: --raters TEMPLATE, --manifest CSV or --data FOLDER."
         raise UsageError(msg)
     if args.rater_columns and not args.manifest:
         msg = "--rater-columns chooses columns of a --manifest; there is none."
@@ -419,7 +419,7 @@ def _rater_rows(case: str, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"case": case, "rater": name, **by_rater.get(name, empty), **result} for name in content["raters"]]
 
 
-def _told(product: Product, content: Mapping[str, Any] | None, error: Exception | None) -> dict[str, Any]:
+def _as_json(product: Product, content: Mapping[str, Any] | None, error: Exception | None) -> dict[str, Any]:
     return {
         "case": product.case.id,
         "output": product.images[""] if content else None,

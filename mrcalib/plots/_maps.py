@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from mrcalib.inputs import check_choice
-from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes
-from mrcalib.plots._display import GREY, Display, Scale, color_of, draw_caption, new_figure
+from mrcalib.plots._display import (
+    GREY,
+    Display,
+    Scale,
+    color_of,
+    draw_caption,
+    draw_identity,
+    logit_decades,
+    new_figure,
+    set_probability_axes,
+)
 
 if TYPE_CHECKING:
     from mrcalib.calibrators import Calibrator

@@ -13,9 +13,18 @@ from mrcalib.metrics import ReliabilityCurve, expected_calibration_error
 from mrcalib.metrics.base import rows_by_case
 from mrcalib.metrics.bins import TINY, bin_edges
 from mrcalib.metrics.calibration import CalibrationError
-from mrcalib.plots._axes import draw_identity, logit_decades, set_probability_axes
 from mrcalib.plots._curves import FEW_GROUPS, CurveBand, band_of, curve_of, split_rows
-from mrcalib.plots._display import GREY, Display, Scale, color_of, draw_caption, new_figure
+from mrcalib.plots._display import (
+    GREY,
+    Display,
+    Scale,
+    color_of,
+    draw_caption,
+    draw_identity,
+    logit_decades,
+    new_figure,
+    set_probability_axes,
+)
 from mrcalib.resampling import bootstrap_counts
 from mrcalib.responses import Responses
 
