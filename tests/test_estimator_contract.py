@@ -2,6 +2,7 @@
 
 Its check suite feeds tables of any numbers and labels, so it runs on test-only subclasses that translate these into
 probabilities and votes and rename (probs, raters) to (X, y). Everything else that the suite exercises is the real class.
+The real classes are checked as they are, too, but for the checks in ``WITHOUT_ADAPTER``, each with the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mrcalib import calibrators
@@ -149,6 +150,78 @@ def test_the_suite_is_not_empty(adapted):
     assert len(names) >= 50
     assert {"check_fit_idempotent", "check_methods_sample_order_invariance", "check_transformer_general"} <= set(names)
     assert {"check_sample_weight_equivalence_on_dense_data", "check_transformer_preserve_dtypes"} <= set(names)
+
+
+SEVERAL_COLUMNS = "its tables have several columns of any numbers; a calibrator takes one column of probabilities"
+NO_PROBABILITIES = (
+    "its column holds numbers outside [0, 1], whole numbers, or no numbers, which are refused in our own words"
+)
+WITHOUT_ADAPTER = (
+    dict.fromkeys(
+        [
+            "check_dict_unchanged",
+            "check_dont_overwrite_parameters",
+            "check_estimators_dtypes",
+            "check_estimators_fit_returns_self",
+            "check_estimators_overwrite_params",
+            "check_estimators_pickle",
+            "check_f_contiguous_array_estimator",
+            "check_fit2d_predict1d",
+            "check_fit_check_is_fitted",
+            "check_fit_idempotent",
+            "check_fit_score_takes_y",
+            "check_methods_sample_order_invariance",
+            "check_methods_subset_invariance",
+            "check_n_features_in",
+            "check_n_features_in_after_fitting",
+            "check_pipeline_consistency",
+            "check_readonly_memmap_input",
+            "check_sample_weights_list",
+            "check_sample_weights_not_overwritten",
+            "check_transformer_data_not_an_array",
+            "check_transformer_general",
+            "check_transformer_preserve_dtypes",
+        ],
+        SEVERAL_COLUMNS,
+    )
+    | dict.fromkeys(
+        [
+            "check_all_zero_sample_weights_error",
+            "check_complex_data",
+            "check_dtype_object",
+            "check_estimators_empty_data_messages",
+            "check_fit2d_1feature",
+            "check_fit2d_1sample",
+            "check_positive_only_tag_during_fit",
+            "check_sample_weights_not_an_array",
+            "check_sample_weights_pandas_series",
+            "check_sample_weights_shape",
+        ],
+        NO_PROBABILITIES,
+    )
+    | dict.fromkeys(
+        ["check_estimator_sparse_array", "check_estimator_sparse_matrix", "check_estimator_sparse_tag"],
+        "probabilities are not sparse: a zero is an answer of the segmenter; they are refused without the word sparse",
+    )
+    | {
+        "check_estimators_nan_inf": "NaN in the votes is a missing answer, and NaN stays NaN in transform",
+        "check_sample_weight_equivalence_on_dense_data": "it passes y by name, and the second argument is raters",
+    }
+)
+"""Checks that no calibrator can pass as it is, and why; through ``AnyTable`` all of them pass."""
+
+
+@every
+def test_without_an_adapter_all_other_checks_pass(name):
+    told = check_estimator(getattr(calibrators, name)(), on_fail=None, on_skip=None)
+    assert {one["check_name"] for one in told if one["status"] == "failed"} == set(WITHOUT_ADAPTER)
+    assert {one["check_name"] for one in told if one["status"] == "passed"} >= {
+        "check_estimators_unfitted",
+        "check_fit1d",
+        "check_get_params_invariance",
+        "check_no_attributes_set_in_init",
+        "check_requires_y_none",
+    }
 
 
 def test_every_calibrator_is_checked():
