@@ -1,7 +1,7 @@
-"""The command line: ``mrcalib demo | compare | fit | apply | evaluate``. One file a command.
+"""The command line: ``mrcalib demo | compare | fit | apply | evaluate | fuse | detect``. One file a command.
 
-Commands know files, options and words; what they compute is the library's. Nothing heavy is imported before a command
-runs, so that ``--help`` answers at once.
+Commands know files, options and words; what they compute is the library's. ``mrcalib --help`` and the parsing of a command
+import nothing heavy; only the help of a command does, since it lists the library's names, plugins included.
 """
 
 from mrcalib.cli._main import main
