@@ -201,7 +201,7 @@ class Calibrator(FittedCalibrator):
         probs, raters, rater_weight
             As for ``fit``.
         **options : Any
-            Those of ``fit``.
+            The other arguments of ``fit``.
 
         Returns
         -------
@@ -300,7 +300,7 @@ class Calibrator(FittedCalibrator):
         Parameters
         ----------
         cases : iterable of Case
-            Those of methods with a second pass are read twice.
+            Methods with a second pass read each of them twice.
         rater_weight, case_weight
             As for ``fit_tally``.
         options : LoadOptions, optional

@@ -193,7 +193,7 @@ def data_of_cohort(
     included : ndarray of shape (n_fits, n_cases), optional
         1 for the cases whose voxels are counted in ``n_voxels``, else 0; all by default.
     case_sums : CaseSums, optional
-        Those of the cohort, where they are made already.
+        The sums of the cohort's cases, where they are made already.
     voxels : callable, optional
         Of the weights of the cases, to their voxels with the weight of each case, for a second pass.
     in_memory : bool, default=False

@@ -1,6 +1,6 @@
 """Cells of probability that can be cut ever finer, each with its sums, and how a kernel finds the cell of a voxel.
 
-Cells are told by the ordinals of probabilities in float32 (``_kernels/second_pass.py``), which grow with p.
+Cells are given by the ordinals of probabilities in float32 (``_kernels/second_pass.py``), which grow with p.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _spread(starts: NDArray[np.int64], steps: NDArray[np.int64], counts: NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Partition:
-    """Cells in the order of probability, with sums over all heard raters.
+    """Cells in the order of probability, with sums over all included raters.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ FloatArray = NDArray[np.float64]
 Tables = tuple[NDArray[np.int32], NDArray[np.int32]]
 """What ``lookup`` returns and the kernels take."""
 BUFFER = 1 << 18  # voxels a buffer
-NOBODY = np.empty(0, np.uint8)
+EVERYWHERE = np.empty(0, np.uint8)
 
 
 class Points(NamedTuple):
@@ -53,7 +53,7 @@ class Points(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """A run of voxels with the answers of the heard raters; empty ``answers``: each was given at every voxel."""
+    """A run of voxels with the answers of the included raters; empty ``answers``: each was given at every voxel."""
 
     probs: NDArray[Any]
     single: NDArray[np.float32]
@@ -70,7 +70,7 @@ class Reader:
     case_weight: float = 1.0
 
     @property
-    def heard(self) -> list[int]:
+    def included(self) -> list[int]:
         """The raters of positive weight who are there."""
         n = self.voxels.n_raters
         weight = np.ones(n) if self.rater_weight is None else self.rater_weight
@@ -82,7 +82,7 @@ class Reader:
         """The one weight of every answer, so that answers can be counted; None where weights differ."""
         if self.voxels.soft is not None or self.voxels.sample_weight is not None:
             return None
-        weights = {1.0 if self.rater_weight is None else float(self.rater_weight[r]) for r in self.heard}
+        weights = {1.0 if self.rater_weight is None else float(self.rater_weight[r]) for r in self.included}
         return weights.pop() * self.case_weight if len(weights) == 1 else None
 
     @property
@@ -96,23 +96,23 @@ class Reader:
         if plain is not None:
             yield plain
             return
-        heard = self.heard
+        included = self.included
         for chunk in self.voxels.chunks(start, stop):
             single = _frozen(np.ascontiguousarray(chunk.single()))
-            if not any(chunk.present[r].size for r in heard):
-                masks = tuple(_frozen(chunk.masks[r]) for r in heard)
-                yield _Piece(chunk.probs, single, masks, _frozen(NOBODY))
+            if not any(chunk.present[r].size for r in included):
+                masks = tuple(_frozen(chunk.masks[r]) for r in included)
+                yield _Piece(chunk.probs, single, masks, _frozen(EVERYWHERE))
                 continue
             votes, answers = np.zeros((2, single.size), np.uint8)
-            for r in heard:
+            for r in included:
                 known = chunk.present[r] if chunk.present[r].size else np.uint8(1)
                 answers += known
                 votes += chunk.masks[r] * known
             yield _Piece(chunk.probs, single, (_frozen(votes),), _frozen(answers))
 
     def _plain(self, start: int, stop: int) -> _Piece | None:
-        voxels, heard = self.voxels, self.heard
-        masks = [voxels.masks[r] for r in heard]
+        voxels, included = self.voxels, self.included
+        masks = [voxels.masks[r] for r in included]
         if voxels.roi is not None or voxels.positive is not None or voxels.probs.dtype != np.float32:
             return None
         if any(np.ma.isMaskedArray(mask) or mask is None or mask.dtype not in (np.uint8, np.bool_) for mask in masks):
@@ -121,14 +121,14 @@ class Reader:
             return None
         probs = _frozen(voxels.probs[start:stop])
         flat = tuple(_frozen(mask[start:stop].view(np.uint8)) for mask in masks if mask is not None)
-        return _Piece(probs, probs, flat, _frozen(NOBODY))
+        return _Piece(probs, probs, flat, _frozen(EVERYWHERE))
 
     def weighed(self, start: int, stop: int) -> Iterator[_Piece]:
         """The same with answers and votes (one mask) in floating point, weighted in every way."""
-        heard = self.heard
+        included = self.included
         for chunk in self.voxels.chunks(start, stop):
             answers, votes = np.zeros((2, chunk.probs.size))
-            for r in heard:
+            for r in included:
                 given = self._weight_of(r, chunk)
                 answers += given
                 votes += given * (chunk.masks[r] if chunk.soft is None else chunk.soft)
@@ -156,7 +156,7 @@ def count_pieces(readers: Iterable[Reader], cells: Partition, n_pieces: int) -> 
     """``cells`` cut into about ``n_pieces`` smaller ones, those that hold something."""
     starts, ends = cells.cut(n_pieces)
     tables = lookup(starts, ends, np.arange(starts.size, dtype=np.int32))
-    foot, unit = probs_of(starts), spacing_at(starts)
+    lower_edge, unit = probs_of(starts), spacing_at(starts)
     sums = np.zeros((3, starts.size))
     for reader in _of_weight(readers):
         factor = reader.unit
@@ -164,14 +164,14 @@ def count_pieces(readers: Iterable[Reader], cells: Partition, n_pieces: int) -> 
             _add_weighed(reader, tables, sums)
             continue
         first, *others = over_runs(partial(_count_run, reader, tables, starts.size), reader.voxels.n_voxels)
-        given, risen, voted = sum(others, start=first).T
-        risen = risen - given * starts  # modulo 2**64 a sum of ordinals, and less than that as one of differences
-        sums += factor * np.stack([given, given * foot + risen * unit, voted])
+        given, offset, voted = sum(others, start=first).T
+        offset = offset - given * starts  # modulo 2**64 a sum of ordinals, and less than that as one of differences
+        sums += factor * np.stack([given, given * lower_edge + offset * unit, voted])
     return Partition(starts, ends, *sums).where(sums[0] > 0)
 
 
 def _of_weight(readers: Iterable[Reader]) -> Iterator[Reader]:
-    return (reader for reader in readers if reader.case_weight > 0 and reader.heard)
+    return (reader for reader in readers if reader.case_weight > 0 and reader.included)
 
 
 def _count_run(reader: Reader, tables: Tables, n_cells: int, start: int, stop: int) -> NDArray[np.int64]:

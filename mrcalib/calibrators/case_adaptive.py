@@ -185,12 +185,12 @@ class CaseAdaptiveCalibrator(Calibrator):
         if self.volume != "blend":
             return float(self.volume == "segmenter")
         apart = predicted - own
-        told = np.abs(apart) > 1e-9 * np.abs(predicted)
-        if predicted.size < CASES_PER_SIZE or not told.any():
+        differs = np.abs(apart) > 1e-9 * np.abs(predicted)
+        if predicted.size < CASES_PER_SIZE or not differs.any():
             return 0.0
-        ratio = (marked[told] - own[told]) / apart[told]
+        ratio = (marked[differs] - own[differs]) / apart[differs]
         order = np.argsort(ratio)
-        mass = np.cumsum(np.abs(apart[told])[order])
+        mass = np.cumsum(np.abs(apart[differs])[order])
         median = ratio[order][np.searchsorted(mass, mass[-1] / 2)]
         return float(np.clip(median, 0.0, 1.0))
 

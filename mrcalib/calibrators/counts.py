@@ -27,7 +27,7 @@ class CountCalibrator(Calibrator):
     Attributes
     ----------
     n_counted_ : int
-        The number of raters K whose votes ``predict_counts`` predicts unless it is told otherwise.
+        The number of raters K whose votes ``predict_counts`` predicts unless another number is given.
     """
 
     n_counted_: int

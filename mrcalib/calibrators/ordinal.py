@@ -168,10 +168,10 @@ class OrdinalCalibrator(CountCalibrator):
 
 def fit_levels(counts: VoteCounts, n_bins: int, n_raters: int) -> tuple[FloatArray, int]:
     """``P(count >= k)`` of each bin, (n_raters, n_bins), and how many steps it took; ``counts.bins`` are positions."""
-    told, partial = _split(counts, n_bins, n_raters)
-    weight = told.sum(axis=1) + np.bincount(counts.bins[partial], counts.weight[partial], n_bins)
+    known, partial = _split(counts, n_bins, n_raters)
+    weight = known.sum(axis=1) + np.bincount(counts.bins[partial], counts.weight[partial], n_bins)
     if not partial.any():
-        return _isotonic_levels(told, weight), 0
+        return _isotonic_levels(known, weight), 0
     index, seen = np.unique(np.stack([counts.answers[partial], counts.votes[partial]]), axis=1, return_inverse=True)
     likely = np.stack([thinning(n_raters, n)[:, m] for n, m in index.T])[seen.ravel()]
     rows, row_weight = counts.bins[partial], counts.weight[partial]
@@ -182,7 +182,7 @@ def fit_levels(counts: VoteCounts, n_bins: int, n_raters: int) -> tuple[FloatArr
         step += 1
         posterior = dist[rows] * likely
         posterior *= (row_weight / posterior.sum(axis=1))[:, np.newaxis]
-        expected = told + np.stack([np.bincount(rows, column, n_bins) for column in posterior.T], axis=1)
+        expected = known + np.stack([np.bincount(rows, column, n_bins) for column in posterior.T], axis=1)
         before, reached = reached, _isotonic_levels(expected, weight)
         moved = float(np.abs(reached - before).max())
         bounds = np.concatenate([np.ones((1, n_bins)), reached, np.zeros((1, n_bins))])
@@ -198,12 +198,12 @@ def fit_levels(counts: VoteCounts, n_bins: int, n_raters: int) -> tuple[FloatArr
 
 def _split(counts: VoteCounts, n_bins: int, n_raters: int) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Voxels by bin and count where enough raters answered, thinned to ``n_raters``; and the rows where fewer did."""
-    told = np.zeros((n_bins, n_raters + 1))
+    known = np.zeros((n_bins, n_raters + 1))
     for n in np.unique(counts.answers[counts.answers >= n_raters]):
         here = counts.answers == n
         by_count = counts.weight[here, np.newaxis] * thinning(int(n), n_raters)[counts.votes[here]]
-        np.add.at(told, counts.bins[here], by_count)
-    return told, counts.answers < n_raters
+        np.add.at(known, counts.bins[here], by_count)
+    return known, counts.answers < n_raters
 
 
 def _isotonic_levels(by_count: FloatArray, weight: FloatArray) -> FloatArray:
