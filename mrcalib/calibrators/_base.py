@@ -6,7 +6,6 @@ fitted (``fit_map``), and the map is kept.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -409,9 +408,12 @@ class Calibrator(FittedCalibrator):
                 "raters": list(raters),
                 "rater_weight": None if weight is None else weight.tolist(),
                 "n_voxels": self.n_voxels_,
-                "data_sha256": _hash_of(data),
+                "data_sha256": "",  # made when it is asked for
                 **self.notes_on_fit(fitted_to, weight),
             }
+            pooled, counts = data.pooled, data.vote_counts
+            of_votes = () if counts is None else (counts.bins, counts.answers, counts.votes, counts.weight)
+            self._sums_to_hash = (pooled.bins, pooled.weight, pooled.prob_sum, pooled.votes, *of_votes)
         return self
 
     def weights_of_cases(self, cohort: Cohort, case_weight: str | ArrayLike | None = None) -> FloatArray:
@@ -494,18 +496,6 @@ class Calibrator(FittedCalibrator):
         self.fit_data(data, counted.raters, rater_weight, names)
         self._counted = counted
         return self
-
-
-def _hash_of(data: CalibrationData) -> str:
-    """A hash of the sums that a map was fitted to."""
-    digest = hashlib.sha256()
-    for values in (data.pooled.bins, data.pooled.weight, data.pooled.prob_sum, data.pooled.votes):
-        digest.update(np.ascontiguousarray(values).tobytes())
-    if data.vote_counts is not None:
-        counts = data.vote_counts
-        for column in (counts.bins, counts.answers, counts.votes, counts.weight):
-            digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()
 
 
 def _jsonable(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,29 @@ class FittedCalibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     map_: CalibrationMap
     raters_: tuple[str, ...]
-    provenance_: dict[str, Any]
+    _provenance: dict[str, Any]
+    _sums_to_hash: Sequence[NDArray[Any]]
+
+    @property
+    def provenance_(self) -> dict[str, Any]:
+        """Where the map comes from, as JSON values. The hash of the sums takes as long as a fit, and is made when asked for."""
+        found: dict[str, Any] | None = self.__dict__.get("_provenance")
+        if found is None:
+            msg = (
+                f"This {type(self).__name__} has no provenance_: it is not fitted, or was fitted without a note of it."
+            )
+            raise AttributeError(msg)
+        if "_sums_to_hash" in self.__dict__:
+            digest = hashlib.sha256()
+            for values in self.__dict__.pop("_sums_to_hash"):
+                digest.update(np.ascontiguousarray(values).tobytes())
+            found["data_sha256"] = digest.hexdigest()
+        return found
+
+    @provenance_.setter
+    def provenance_(self, content: dict[str, Any]) -> None:
+        self.__dict__.pop("_sums_to_hash", None)
+        self._provenance = content
 
     def learned(self) -> dict[str, Any]:
         """What is learned beside the map, as JSON values; ``restore`` takes it back."""

@@ -11,7 +11,7 @@ from mrcalib.inputs import InputCase, as_array, case_items, check_groups, split_
 from mrcalib.io import Case
 from mrcalib.tallies import tally
 
-__all__ = ["are_raters", "cases_in_order", "cases_of", "check_apart"]
+__all__ = ["by_position", "cases_in_order", "cases_of", "check_apart"]
 
 
 def cases_of(
@@ -58,11 +58,36 @@ def cases_of(
     return [Case(one.id, one.probs, _named(one), group=one.group, roi=one.roi) for one in several]
 
 
-def are_raters(methods: Any) -> bool:
-    """Whether the second argument holds masks and not methods: lists of images have their raters there, as in ``fit``."""
-    if methods is None or isinstance(methods, Mapping | str):
+def by_position(positional: Sequence[Any], *, raters: Any, methods: Any, metrics: Any) -> tuple[Any, Any, Any]:
+    """Raters, methods and metrics of ``compare``, whichever of them were given by position after the cases.
+
+    Lists of images have their raters there, as in ``fit``; what follows, or stands there instead, are methods and metrics.
+
+    Raises
+    ------
+    TypeError
+        If an argument is given twice, or there are too many.
+    """
+    given = {"raters": raters, "methods": methods, "metrics": metrics}
+    names = ["methods", "metrics"]
+    if positional and raters is None and _are_raters(positional[0]):
+        names.insert(0, "raters")
+    if len(positional) > len(names):
+        msg = f"compare takes cases, {', '.join(names)} by position, all else by keyword; got {len(positional) + 1} arguments."
+        raise TypeError(msg)
+    for name, value in zip(names, positional, strict=False):
+        if given[name] is not None:
+            msg = f"compare got {name} twice, by position and as {name}=."
+            raise TypeError(msg)
+        given[name] = value
+    return given["raters"], given["methods"], given["metrics"]
+
+
+def _are_raters(argument: Any) -> bool:
+    """Whether an argument holds masks, and not methods or nothing."""
+    if argument is None or isinstance(argument, Mapping | str):
         return False
-    return not isinstance(methods, list | tuple) or not all(isinstance(name, str) for name in methods)
+    return not isinstance(argument, list | tuple) or not all(isinstance(name, str) for name in argument)
 
 
 def _regrouped(cases: Sequence[Case], groups: Sequence[Any]) -> list[Case]:

@@ -19,7 +19,7 @@ from mrcalib.metrics import Metric, default_metrics, get_metric, mean_rater_ece
 from mrcalib.resampling import splits
 from mrcalib.responses import Responses
 from mrcalib.scale.cluster import Scheduler, workers
-from mrcalib.study._cases import are_raters, cases_in_order, cases_of, check_apart
+from mrcalib.study._cases import by_position, cases_in_order, cases_of, check_apart
 from mrcalib.study._folds import fitted_by_fold, fitted_to_all, pass_on
 from mrcalib.study._kept_voxels import KeptVoxels
 from mrcalib.study._methods import chosen_methods
@@ -35,9 +35,9 @@ __all__ = ["compare"]
 
 def compare(
     cases_or_cohort: Cohort | Iterable[Any],
+    *raters_or_methods: Any,
     methods: Mapping[str, Calibrator] | Sequence[Any] | None = None,
     metrics: Sequence[Metric | str] | None = None,
-    *,
     raters: Iterable[Any] | None = None,
     groups: Iterable[Any] | None = None,
     roi: Iterable[Any] | None = None,
@@ -74,6 +74,8 @@ def compare(
     cases_or_cohort : Cohort, iterable of Case, or list of images
         Cases are tallied first; ``tally_cases`` gives checkpoints and progress. Images may have different shapes; each has its
         raters in ``raters``, or is a pair ``(probs, raters)``.
+    *raters_or_methods : Any
+        By position ``raters`` (of lists of images), ``methods`` and ``metrics`` in this order; without ``raters`` the latter.
     methods : mapping of str to calibrator, or sequence of str, optional
         Unfitted calibrators by name, or names among ``default_methods()`` and ``paper_methods()``. The first is the
         baseline of differences. By default all of ``default_methods()``; with a protocol, where each method costs time
@@ -161,8 +163,7 @@ def compare(
     ['better']
     """
     _check_resampling(interval, level, n_resamples)
-    if raters is None and are_raters(methods):
-        raters, methods = methods, None
+    raters, methods, metrics = by_position(raters_or_methods, raters=raters, methods=methods, metrics=metrics)
     cases_or_cohort = cases_of(cases_or_cohort, raters, roi=roi, groups=groups, rater_axis=rater_axis)
     test_cases = None if test_cases is None else cases_of(test_cases)
     options = options or LoadOptions()

@@ -80,3 +80,18 @@ def test_voxels_that_a_rater_did_not_answer_are_missing():
 def test_what_does_not_fit_is_refused(arguments, options, words):
     with pytest.raises(ValueError, match=words):
         compare(*arguments, **options, **FAST)
+
+
+def test_raters_methods_and_metrics_come_by_position_or_by_name():
+    right = compare(PROBS, raters=MASKS, methods=METHODS, metrics=["brier"], n_resamples=5).table()
+    for study in (
+        compare(PROBS, MASKS, methods=METHODS, metrics=["brier"], n_resamples=5),
+        compare(PROBS, MASKS, METHODS, ["brier"], n_resamples=5),
+        compare(cases(), METHODS, ["brier"], n_resamples=5),
+        compare(PROBS, METHODS, ["brier"], raters=MASKS, n_resamples=5),
+    ):
+        assert study.table().equals(right)
+    with pytest.raises(TypeError, match="compare got methods twice"):
+        compare(cases(), METHODS, methods=METHODS)
+    with pytest.raises(TypeError, match="by position, all else by keyword; got 5 arguments"):
+        compare(PROBS, MASKS, METHODS, ["brier"], 5)
