@@ -175,18 +175,19 @@ def interpolate_single(p: Any, lines: Any, begin: Any, segments: Any, out: Any) 
 
 
 @kernel
-def evaluate_parabolas(p: Any, parabolas: Any, out: Any) -> bool:
+def evaluate_parabolas(p: Any, values: Any, slopes: Any, bends: Any, out: Any) -> bool:
     """A smooth map of float32 p into ``out``: for each key one parabola; return whether some result is NaN.
 
-    Row ``key`` of ``parabolas`` is (value at the key's anchor, slope, bend), evaluated in float64, so that rounding to float32
-    comes last and the results are as monotone as the map. The value is NaN where the parabola would not be close enough, and
-    for what is not a probability: the caller computes these as they are written.
+    Of each key: the value at its anchor, and the factors of the distance from there (slope) and of its square (bend, in float32,
+    since it adds a few millionths). The sum is made in float64, so that rounding to float32 comes last and the results are as
+    monotone as the map. The value is NaN where the parabola would not be close enough, and for what is not a probability: the
+    caller computes these as they are written.
     """
     folded, anchor = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     keys = np.empty(BLOCK, np.uint32)
-    value, slope, bend = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    value, slope, bend = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK, np.float32)
     all_bits = p.view(np.uint32)
-    at_zero = np.float32(parabolas[ZERO_KEY, 0])
+    at_zero = np.float32(values[ZERO_KEY])
     incomplete = False
     for start in range(0, p.size, BLOCK):
         x = p[start : start + BLOCK]
@@ -202,12 +203,13 @@ def evaluate_parabolas(p: Any, parabolas: Any, out: Any) -> bool:
         # Loading from the table and computing with what was loaded are two loops: the second one is vectorized.
         for i in range(x.size):
             key = np.uint64(keys[i])
-            value[i] = parabolas[key, 0]
-            slope[i] = parabolas[key, 1]
-            bend[i] = parabolas[key, 2]
+            value[i] = values[key]
+            slope[i] = slopes[key]
+            bend[i] = bends[key]
         for i in range(x.size):
-            distance = np.float64(folded[i]) - np.float64(anchor[i])
-            result[i] = np.float32(value[i] + distance * (slope[i] + distance * bend[i]))
+            single = folded[i] - anchor[i]  # exact: both have one exponent
+            distance = np.float64(single)
+            result[i] = np.float32(value[i] + distance * (slope[i] + np.float64(single * bend[i])))
         missing = np.uint32(0)
         for i in range(x.size):
             missing = np.uint32(missing | (np.uint32(1) if result[i] != result[i] else np.uint32(0)))

@@ -20,6 +20,7 @@ __all__ = ["CLIP", "BetaMap", "LogitMap"]
 CLIP = 2.0**-24
 """Exact 0 and 1 have no logit: logit-based maps clip probabilities to [2**-24, 1 - 2**-24], float32's resolution below 1."""
 PIECE = 1 << 13  # numbers that the processor's cache holds while they are worked on
+LARGEST = float(np.finfo(np.float32).max)
 TOLERANCE = 2.0**-25  # relative; a quarter of the spacing of float32
 
 
@@ -36,7 +37,7 @@ class _CurveMap(CalibrationMap):
             return True
         from mrcalib._kernels.interpolation import evaluate_parabolas
 
-        if not evaluate_parabolas(probs, self._parabolas, out):
+        if not evaluate_parabolas(probs, *self._parabolas, out):
             return False
         missing = np.flatnonzero(np.isnan(out))
         exact = np.empty(missing.size, np.float32)
@@ -53,7 +54,7 @@ class _CurveMap(CalibrationMap):
         return probs.dtype == np.float32
 
     @cached_property
-    def _parabolas(self) -> FloatArray:
+    def _parabolas(self) -> tuple[FloatArray, FloatArray, NDArray[np.float32]]:
         """Of each key: the value at its anchor, and the factors of the distance from there and of its square.
 
         A parabola meets the curve at both ends of the key's interval and in the middle, so that neighbours meet, too. Where
@@ -76,6 +77,8 @@ class _CurveMap(CalibrationMap):
                 slope = (4 * middle - 3 * first - last) / length
                 bend = 2 * (first + last - 2 * middle) / length**2
             slope, bend = (np.where(length > 0, values, 0.0) for values in (slope, bend))
+            single = np.where(np.abs(bend) < LARGEST, bend, np.nan).astype(np.float32)
+            slope, bend = slope + (bend - single) * length, single.astype(np.float64)  # it still meets the end
             close = np.isfinite(slope) & np.isfinite(bend)
             for share in (0.2, 0.8):
                 distance = share * length
@@ -84,7 +87,8 @@ class _CurveMap(CalibrationMap):
             rows[close, side] = np.stack([first, slope, bend], axis=1)[close]
         rows[-1] = np.nan  # for what is not a probability
         zero = 0.0 if self.keep_zero else float(self._curve(np.zeros(1))[0])
-        return np.concatenate([rows.reshape(-1, 3), [[zero, 0.0, 0.0]]])
+        rows = np.concatenate([rows.reshape(-1, 3), [[zero, 0.0, 0.0]]])
+        return rows[:, 0].copy(), rows[:, 1].copy(), rows[:, 2].astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
