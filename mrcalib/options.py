@@ -77,8 +77,8 @@ class Number:
 
     def __str__(self) -> str:
         limits = (("of at least", self.at_least), ("above", self.above), ("up to", self.at_most), ("below", self.below))
-        told = " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
-        return f"{'a whole number' if self.kind is int else 'a number'} {told}".rstrip()
+        limits_in_words = " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+        return f"{'a whole number' if self.kind is int else 'a number'} {limits_in_words}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +177,15 @@ def options_of(owner: Any) -> dict[str, Option]:
 def check_options(owner: Any) -> None:
     """Raise ValueError, with the name of the argument, where a value is none of its choices or outside its range."""
     defaults = {one.name: one.default for one in fields(owner)}
-    for name, told in options_of(owner).items():
+    for name, option in options_of(owner).items():
         value = getattr(owner, name)
         if value is None and defaults[name] is None:
             continue
-        if told.choices and value not in told.choices:
-            msg = f"{name} must be {' or '.join(map(repr, told.choices))}; got {value!r}."
+        if option.choices and value not in option.choices:
+            msg = f"{name} must be {' or '.join(map(repr, option.choices))}; got {value!r}."
             raise ValueError(msg)
-        if told.values is not None and not told.values.accepts(value):
-            msg = f"{name} must be {told.values}; got {value!r}.{told.hint and f' {told.hint}'}"
+        if option.values is not None and not option.values.accepts(value):
+            msg = f"{name} must be {option.values}; got {value!r}.{option.hint and f' {option.hint}'}"
             raise ValueError(msg)
 
 
@@ -202,17 +202,17 @@ def add_options(parser: argparse._ActionsContainer, owner: Any, *, of: str = "")
         Only options of this kind; "" for all.
     """
     defaults = {one.name: one.default for one in fields(owner)}
-    for name, told in options_of(owner).items():
-        if of not in ("", told.of):
+    for name, option in options_of(owner).items():
+        if of not in ("", option.of):
             continue
-        how: dict[str, Any] = {"dest": name, "default": defaults[name], "help": told.help}
-        if told.switch is not None:
-            how |= {"action": "store_const", "const": told.switch}
-        elif told.choices:
-            how["choices"] = told.choices
+        how: dict[str, Any] = {"dest": name, "default": defaults[name], "help": option.help}
+        if option.switch is not None:
+            how |= {"action": "store_const", "const": option.switch}
+        elif option.choices:
+            how["choices"] = option.choices
         else:
-            how |= {"type": told.values, "metavar": told.metavar}
-        parser.add_argument(told.flag, **how)
+            how |= {"type": option.values, "metavar": option.metavar}
+        parser.add_argument(option.flag, **how)
 
 
 def options_from(owner: type[Any], parsed: argparse.Namespace, **changes: Any) -> Any:
@@ -384,12 +384,12 @@ class LoadOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what makes the probabilities of a case, as JSON values; how masks are read is left out."""
-        known = {name: getattr(self, name) for name, told in options_of(self).items() if told.of == "probabilities"}
+        known = {name: getattr(self, name) for name, option in options_of(self).items() if option.of == "probabilities"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
     def counts_key(self) -> str:
         """Return a text that is equal for options that give the same counts, by which kept tallies are recognised."""
-        return repr([(name, getattr(self, name)) for name, told in options_of(self).items() if told.changes_counts])
+        return repr([(name, getattr(self, name)) for name, option in options_of(self).items() if option.changes_counts])
 
 
 DEFAULT_OPTIONS = LoadOptions()
@@ -418,7 +418,9 @@ def reading_differences(fitted_to: Mapping[str, Any], now: Mapping[str, Any]) ->
     }
     declared = options_of(LoadOptions)
     words = {
-        name: told.flag if told.switch is None else name for name, told in declared.items() if matters[told.matters]
+        name: option.flag if option.switch is None else name
+        for name, option in declared.items()
+        if matters[option.matters]
     }
 
     def described(name: str, value: Any) -> str:

@@ -116,5 +116,5 @@ def require_uncertain(n_voxels: float, certainty: float) -> None:
 
 
 def caption_of(n_cases: int, n_groups: int, n_voxels: float, certainty: float) -> str:
-    told = "" if certainty == 1 else f" whose votes are uncertain (no number above {certainty:.0%})"
-    return f"{n_cases} cases in {n_groups} groups, {n_voxels:,.0f} voxels{told}"
+    doubt = "" if certainty == 1 else f" whose votes are uncertain (no number above {certainty:.0%})"
+    return f"{n_cases} cases in {n_groups} groups, {n_voxels:,.0f} voxels{doubt}"

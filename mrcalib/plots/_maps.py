@@ -111,9 +111,9 @@ class CalibrationMapDisplay(Display):
             own = getattr(calibrator, "rater_maps_", ())
             if own:
                 rater_curves[name] = [_sampled(fitted) for _, fitted in own]
-        told = {_fitted_to(c) for c in calibrators.values()}
+        captions = {_fitted_to(c) for c in calibrators.values()}
         if caption is None:
-            caption = told.pop() if len(told) == 1 else ""
+            caption = captions.pop() if len(captions) == 1 else ""
         return cls(curves, rater_curves=rater_curves, caption=caption)
 
     def plot(self, ax: Any = None, *, scale: Scale = "linear", raters: bool = True, legend: bool = True) -> Self:

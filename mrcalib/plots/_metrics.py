@@ -131,7 +131,7 @@ class MetricDisplay(Display):
                 raise ValueError(msg)
         part = replace(study, metrics=tuple(shown))
         values = part.intervals(kind).set_index(["metric", "method"])
-        told = part.differences(kind=kind).set_index(["metric", "method"])["verdict"].to_dict()
+        verdicts = part.differences(kind=kind).set_index(["metric", "method"])["verdict"].to_dict()
         forests = []
         for m in part.metrics:
             unit = f", {study.volume_unit}" if m.unit == "mL" else ""
@@ -143,7 +143,7 @@ class MetricDisplay(Display):
                     rows["estimate"].to_numpy(dtype=np.float64),
                     rows["low"].to_numpy(dtype=np.float64),
                     rows["high"].to_numpy(dtype=np.float64),
-                    tuple(told.get((m.name, method), "") for method in study.methods),
+                    tuple(verdicts.get((m.name, method), "") for method in study.methods),
                 )
             )
         what = "mean over cases" if kind == "mean" else "all voxels pooled"

@@ -128,8 +128,8 @@ class PITDisplay(CountDisplay):
         color, _ = color_of(1)
         self.bars_ = self.ax_.bar(middle, self.density, width=0.94 / n, color=color, alpha=0.75, zorder=2)
         if np.isfinite(self.low).any():
-            told = f"{self.level:.0%} interval, groups resampled"
-            self.ax_.vlines(middle, self.low, self.high, color=GREY, linewidth=1.4, zorder=3, label=told)
+            label = f"{self.level:.0%} interval, groups resampled"
+            self.ax_.vlines(middle, self.low, self.high, color=GREY, linewidth=1.4, zorder=3, label=label)
         flat = "calibrated"
         self.ax_.axhline(1.0, color="0.45", linewidth=1, linestyle=(0, (4, 3)), zorder=2.5, label=flat)
         self.ax_.set_xlim(0, 1)

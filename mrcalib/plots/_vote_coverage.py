@@ -166,8 +166,8 @@ class VoteCoverageDisplay(CountDisplay):
         )
         self.ax_.axhline(self.mean, color=color, linewidth=1.2, label="mean over patients", zorder=2)
         if np.isfinite(self.interval[0]):
-            told = f"{self.level:.0%} interval of the mean, patients resampled"
-            self.ax_.axhspan(*self.interval, color=color, alpha=0.2, linewidth=0, label=told, zorder=1)
+            label = f"{self.level:.0%} interval of the mean, patients resampled"
+            self.ax_.axhspan(*self.interval, color=color, alpha=0.2, linewidth=0, label=label, zorder=1)
         self.ax_.axhline(
             self.nominal, color="0.45", linewidth=1, linestyle=(0, (4, 3)), label=f"{self.nominal:.0%}", zorder=2
         )
