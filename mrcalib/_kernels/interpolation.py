@@ -179,9 +179,9 @@ def evaluate_parabolas(p: Any, values: Any, slopes: Any, bends: Any, out: Any) -
     """A smooth map of float32 p into ``out``: for each key one parabola; return whether some result is NaN.
 
     Of each key: the value at its anchor, and the factors of the distance from there (slope) and of its square (bend, in
-    float32, since it adds a few millionths). The sum is made in float64, so that rounding to float32 comes last and the results are as
-    monotone as the map. The value is NaN where the parabola would not be close enough, and for what is not a probability: the
-    caller computes these as they are written.
+    float32, since it adds a few millionths). The sum is made in float64, so that rounding to float32 comes last and the
+    results are as monotone as the map. The value is NaN where the parabola would not be close enough, and for what is not a
+    probability: the caller computes these as they are written.
     """
     folded, anchor = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     keys = np.empty(BLOCK, np.uint32)
