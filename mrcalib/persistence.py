@@ -9,9 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mrcalib.calibrators import Calibrator, OneVsRestCalibrator
-from mrcalib.calibrators._fitted import SCHEMA
-from mrcalib.calibrators._registry import class_named
+from mrcalib.calibrators import SCHEMA, Calibrator, OneVsRestCalibrator, class_named
 from mrcalib.calibrators.one_vs_rest import CLASSES_SCHEMA
 from mrcalib.maps import map_from_dict
 

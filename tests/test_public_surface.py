@@ -20,8 +20,8 @@ SURFACE = {
     "mrcalib.calibrators": """
         BetaBinomialCalibrator BetaCalibrator CALIBRATORS CalibrationData Calibrator CaseAdaptiveCalibrator CaseSums
         CountCalibrator HardLabelCalibrator HistogramBinningCalibrator IdentityCalibrator MHRIsotonicCalibrator
-        Method Needs OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SingleRaterCalibrator
-        TemperatureScalingCalibrator data_of_cohort get_method register_calibrator""",
+        Method Needs OneVsRestCalibrator OrdinalCalibrator PlattCalibrator SCHEMA SingleRaterCalibrator
+        TemperatureScalingCalibrator class_named data_of_cohort get_method register_calibrator""",
     "mrcalib.metrics": """
         CorpDecomposition DetectionScore METRICS Metric PlaneContact RaterAgreement ReliabilityCurve
         VascularInvasion VoteCoverage auc average_calibration_error average_precision average_recall
@@ -57,7 +57,7 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case for_each_class reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
-ALIASES = {
+ALIASES = {"SCHEMA", 
     "CALIBRATORS",
     "FORMATS",
     "METRICS",
