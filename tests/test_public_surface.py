@@ -57,7 +57,8 @@ SURFACE = {
     "mrcalib.study": "Dispute Study compare default_methods paper_methods",
     "mrcalib.scale": "Progress apply_case for_each_class reading_of tally_blocks tally_case tally_cases voxels_of_case",
 }
-ALIASES = {"SCHEMA", 
+ALIASES = {
+    "SCHEMA",
     "CALIBRATORS",
     "FORMATS",
     "METRICS",
