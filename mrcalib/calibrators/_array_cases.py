@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcalib.calibrators._data import Needs
 from mrcalib.inputs import InputCase, Voxels, check_groups, check_voxels, split_cases
 
-__all__ = ["ArrayCases", "array_cases", "by_voxel"]
+__all__ = ["ArrayCases", "array_cases", "by_voxel", "check_cases"]
 
 ARGUMENTS = ("roi", "rater_axis", "positive", "soft", "invalid")  # of fit, which messages may name as the way out
 
@@ -89,6 +90,36 @@ def array_cases(
         return ArrayCases([voxels], tuple(map(str, names)), rater_names, are_named)
     parts = _split(voxels, index.ravel(), names.size)
     return ArrayCases(parts, tuple(map(str, names)), rater_names, are_named)
+
+
+def check_cases(
+    cases: ArrayCases, needs: Needs, method: str, *, weighted: bool, by_case: bool, seen: tuple[str, ...] | None
+) -> None:
+    """Refuse voxels that cannot be fitted, or not together with those of the raters ``seen`` before.
+
+    ``weighted`` says that there are sample weights, and ``by_case`` that cases do not count by their voxels.
+    """
+    if cases.n_voxels == 0:
+        msg = "There is nothing to fit: probs is empty."
+        raise ValueError(msg)
+    if weighted and not any(part.sample_weight is not None and part.sample_weight.any() for part in cases.parts):
+        msg = "There is nothing to fit: sample_weight is zero everywhere."
+        raise ValueError(msg)
+    if needs.votes and any(part.soft is not None for part in cases.parts):
+        msg = f"{method} counts votes and needs each rater's mask; got one averaged (soft) target."
+        raise ValueError(msg)
+    if needs.cases and weighted and cases.names:
+        msg = "sample_weight cannot be given with groups or a list of cases: the volume of a case is a count of voxels."
+        raise ValueError(msg)
+    if by_case and not cases.names and not needs.cases:
+        msg = "case_weight needs groups= (the case of each voxel) in fit, or a list of cases; or use fit_cases."
+        raise ValueError(msg)
+    if seen is not None and seen != cases.raters and not cases.raters_are_named:
+        msg = (
+            f"partial_fit has seen the raters {', '.join(seen)}; these voxels have {len(cases.raters)} raters. "
+            "Name them with a dict of name and mask, or give None for a rater who is missing."
+        )
+        raise ValueError(msg)
 
 
 def _of_list(cases: Sequence[InputCase], options: dict[str, Any]) -> ArrayCases:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcalib.calibrators._array_cases import ArrayCases, array_cases
-from mrcalib.calibrators._counting import Counted, Rule, count_arrays, reading_order
+from mrcalib.calibrators._array_cases import array_cases, check_cases
+from mrcalib.calibrators._counting import Counted, Rule, count_arrays, is_by_voxels, reading_order
 from mrcalib.calibrators._data import CalibrationData, Needs, data_of_cohort
 from mrcalib.calibrators._fitted import FittedCalibrator
 from mrcalib.cohort import Cohort, check_case_weight
@@ -84,6 +84,7 @@ class Calibrator(FittedCalibrator):
 
     case_weight: str | ArrayLike
     n_voxels_: float
+    _counted: Counted
 
     # What subclasses say of themselves --------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class Calibrator(FittedCalibrator):
             If probabilities are no floats.
         """
         self.__dict__.pop("_counted", None)
-        cases, counted, rule = self._count(
+        data, names = self._count(
             probs,
             raters,
             None,
@@ -181,10 +182,7 @@ class Calibrator(FittedCalibrator):
             soft=soft,
             invalid=invalid,
         )
-        if not cases.names and not self.needs.cases and not (isinstance(rule, str) and rule == "voxels"):
-            msg = "case_weight needs groups= (the case of each voxel) in fit, or a list of cases; or use fit_cases."
-            raise ValueError(msg)
-        return self._fit_counted(counted, rule, rater_weight, cases)
+        return self.fit_data(data, self._counted.raters, rater_weight, names)
 
     def partial_fit(
         self, probs: Any, raters: Any = None, *, rater_weight: ArrayLike | None = None, **options: Any
@@ -218,12 +216,10 @@ class Calibrator(FittedCalibrator):
         if before is None and hasattr(self, "map_"):
             msg = "partial_fit cannot go on from a calibrator that was loaded from a file: it keeps no sums. Fit all cases."
             raise ValueError(msg)
-        _, counted, rule = self._count(probs, raters, before, **options)
-        counted = counted if before is None else before + counted
-        if self._keeps_zero() and counted.n_above_zero == 0:
-            self._counted = counted
+        data, _ = self._count(probs, raters, before, partial=True, **options)
+        if self._keeps_zero() and self._counted.n_above_zero == 0:
             return self
-        return self._fit_counted(counted, rule, rater_weight, None)
+        return self.fit_data(data, self._counted.raters, rater_weight, self._counted.cases)
 
     def fit_tally(
         self,
@@ -443,13 +439,17 @@ class Calibrator(FittedCalibrator):
         raters: Any,
         before: Counted | None,
         *,
+        partial: bool = False,
         groups: Any = None,
         case_weight: Rule | None = None,
         invalid: str = "raise",
         sample_weight: Any = None,
         **options: Any,
-    ) -> tuple[ArrayCases, Counted, Rule]:
-        """The checked voxels of arrays, what was counted of them, and how their cases count."""
+    ) -> tuple[CalibrationData, tuple[str, ...]]:
+        """The data of the fit and the names of the cases: arrays are checked, counted and pooled with those seen ``before``.
+
+        What was counted is kept in ``_counted``, from which ``partial_fit`` goes on.
+        """
         check_choice("invalid", invalid, ("raise", "drop"))
         if raters is None and isinstance(probs, np.ndarray):
             msg = f"{type(self).__name__} requires y to be passed, but the target y is None: give the raters' masks."
@@ -457,45 +457,27 @@ class Calibrator(FittedCalibrator):
         self._check_columns(probs, reset=before is None)
         rule: Rule = self.case_weight if case_weight is None else case_weight
         needs = self.needs if before is None else replace(self.needs, grid=before.grid)
-        apart = needs.cases or not (isinstance(rule, str) and rule == "voxels")
-        cases = array_cases(probs, raters, groups=groups, sample_weight=sample_weight, apart=apart, **options)
-        self._check_cases(cases, before, weighted=sample_weight is not None)
-        n_calls = 0 if before is None else before.n_calls
-        cases, counted = count_arrays(
-            cases, needs, rule, keep_zero=self._keeps_zero(), invalid=invalid, n_calls=n_calls
+        cases = array_cases(
+            probs,
+            raters,
+            groups=groups,
+            sample_weight=sample_weight,
+            apart=needs.cases or not is_by_voxels(rule),
+            **options,
         )
-        return cases, counted, rule
-
-    def _check_cases(self, cases: ArrayCases, before: Counted | None, *, weighted: bool) -> None:
-        """Refuse voxels that cannot be fitted, or not together with those seen before."""
-        if cases.n_voxels == 0:
-            msg = "There is nothing to fit: probs is empty."
-            raise ValueError(msg)
-        if weighted and not any(part.sample_weight is not None and part.sample_weight.any() for part in cases.parts):
-            msg = "There is nothing to fit: sample_weight is zero everywhere."
-            raise ValueError(msg)
-        if self.needs.votes and any(part.soft is not None for part in cases.parts):
-            msg = f"{type(self).__name__} counts votes and needs each rater's mask; got one averaged (soft) target."
-            raise ValueError(msg)
-        if self.needs.cases and weighted and cases.names:
-            msg = "sample_weight cannot be given with groups or a list of cases: the volume of a case is a count of voxels."
-            raise ValueError(msg)
-        if before is not None and before.raters != cases.raters and not cases.raters_are_named:
-            msg = (
-                f"partial_fit has seen the raters {', '.join(before.raters)}; these voxels have {len(cases.raters)} raters. "
-                "Name them with a dict of name and mask, or give None for a rater who is missing."
-            )
-            raise ValueError(msg)
-
-    def _fit_counted(
-        self, counted: Counted, rule: Rule, rater_weight: ArrayLike | None, cases: ArrayCases | None
-    ) -> Self:
-        """Fit to what was counted of arrays; ``cases`` hold the voxels for a second pass."""
-        data = counted.data(self.needs, rule, keep_zero=self._keeps_zero(), voxels=cases)
-        names = counted.cases if cases is None else tuple(dict.fromkeys(cases.names))
-        self.fit_data(data, counted.raters, rater_weight, names)
-        self._counted = counted
-        return self
+        check_cases(
+            cases,
+            needs,
+            type(self).__name__,
+            weighted=sample_weight is not None,
+            by_case=not partial and not is_by_voxels(rule),
+            seen=None if before is None else before.raters,
+        )
+        keep_zero, n_calls = self._keeps_zero(), 0 if before is None else before.n_calls
+        cases, counted = count_arrays(cases, needs, rule, keep_zero=keep_zero, invalid=invalid, n_calls=n_calls)
+        self._counted = counted if before is None else before + counted
+        data = self._counted.data(needs, rule, keep_zero=keep_zero, voxels=None if partial else cases)
+        return data, tuple(dict.fromkeys(cases.names))
 
 
 def _jsonable(value: Any) -> Any:

@@ -15,7 +15,7 @@ from mrcalib.grid import ProbabilityGrid
 from mrcalib.inputs import Voxels
 from mrcalib.tallies import Tally, tally_voxels
 
-__all__ = ["Counted", "Rule", "count_arrays", "reading_order"]
+__all__ = ["Counted", "Rule", "count_arrays", "is_by_voxels", "reading_order"]
 
 FloatArray = NDArray[np.float64]
 Rule = str | ArrayLike
@@ -109,8 +109,13 @@ class Counted:
         return data if self.weighted is None else data + self.weighted
 
 
+def is_by_voxels(rule: Rule) -> bool:
+    """Whether cases count by their voxels, so that they need not be told apart."""
+    return isinstance(rule, str) and rule == "voxels"
+
+
 def count_arrays(
-    cases: ArrayCases, needs: Needs, rule: Rule, *, keep_zero: bool, invalid: str, n_calls: int
+    cases: ArrayCases, needs: Needs, rule: Rule, *, keep_zero: bool, invalid: str, n_calls: int = 0
 ) -> tuple[ArrayCases, Counted]:
     """The cases, with the weights of cases in their sample weights if these are needed; and what was counted of them.
 
@@ -126,25 +131,36 @@ def count_arrays(
         Whether "equal" looks only at the voxels above 0.
     invalid : {"raise", "drop"}
         What becomes of what is no probability.
-    n_calls : int
+    n_calls : int, default=0
         How many calls went before, from which voxels without a case have their name.
     """
-    by_voxels = isinstance(rule, str) and rule == "voxels"
     if any(part.soft is not None or part.sample_weight is not None for part in cases.parts):
-        sizes = [1 if by_voxels else _n_answered(part, keep_zero=keep_zero) for part in cases.parts]
-        factors = np.ones(len(sizes)) if cases.n_cases == 1 else check_case_weight(rule, sizes)
-        parts = [_times(part, float(factor)) for part, factor in zip(cases.parts, factors, strict=True)]
-        total, *others = (pool_weighted(part, needs, invalid=invalid) for part in parts)
-        for data in others:
-            total = total + data
-        return replace(cases, parts=parts), Counted(cases.raters, {}, total)
+        return _weighted(cases, needs, rule, keep_zero=keep_zero, invalid=invalid)
+    return cases, _tallied(cases, needs, rule, invalid=invalid, n_calls=n_calls)
+
+
+def _weighted(
+    cases: ArrayCases, needs: Needs, rule: Rule, *, keep_zero: bool, invalid: str
+) -> tuple[ArrayCases, Counted]:
+    """The cases with their weights in the sample weights, and the sums under these, in floating point."""
+    sizes = [1 if is_by_voxels(rule) else _n_answered(part, keep_zero=keep_zero) for part in cases.parts]
+    factors = np.ones(len(sizes)) if cases.n_cases == 1 else check_case_weight(rule, sizes)
+    parts = [_times(part, float(factor)) for part, factor in zip(cases.parts, factors, strict=True)]
+    total, *others = (pool_weighted(part, needs, invalid=invalid) for part in parts)
+    for data in others:
+        total = total + data
+    return replace(cases, parts=parts), Counted(cases.raters, {}, total)
+
+
+def _tallied(cases: ArrayCases, needs: Needs, rule: Rule, *, invalid: str, n_calls: int) -> Counted:
+    """A tally of each case; voxels without a case are named by the number of calls before."""
     tallies: dict[str, Tally] = {}
-    together = by_voxels and not needs.cases
+    together = is_by_voxels(rule) and not needs.cases
     names = cases.names if len(cases.names) == len(cases.parts) else (str(n_calls) if n_calls else TOGETHER,)
     for name, part in zip(names, cases.parts, strict=True):
         counted = tally_voxels(part, needs.grid, cases.raters, invalid=invalid)
         _add_to(tallies, TOGETHER if together else name, counted)
-    return cases, Counted(cases.raters, tallies)
+    return Counted(cases.raters, tallies)
 
 
 def _add_to(tallies: dict[str, Tally], name: str, part: Tally) -> None:
