@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from math import prod
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcalib._kernels.threads import n_processors
 from mrcalib.inputs import ProbabilityRange, check_choice
 from mrcalib.io import Case, LoadOptions, write_slabs
 
@@ -104,9 +107,19 @@ def apply_case(
         order: Literal["C", "F"] = "C" if opened.axis == 0 and len(opened.shape) > 1 else "F"
         fitted = calibrator.map_for_parts(reading.seen())
 
+        def calibrate(slab: Slab) -> FloatArray:
+            return _outside_as_asked(fitted(slab.probs), slab)
+
         def calibrated() -> Generator[FloatArray]:
-            for slab in reading.slabs():
-                yield _outside_as_asked(fitted(slab.probs), slab)
+            n_ahead = n_processors() if n_jobs is None or n_jobs < 0 else n_jobs
+            with ThreadPoolExecutor(n_ahead) as threads:  # a map of one slab is too little work for two threads
+                waiting: deque[Future[FloatArray]] = deque()
+                for slab in reading.slabs():
+                    waiting.append(threads.submit(calibrate, slab))
+                    if len(waiting) > n_ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
             if before_replace is not None:
                 before_replace()
 
